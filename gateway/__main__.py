@@ -1,0 +1,5 @@
+"""``python -m gateway`` is ``sitegate``."""
+
+from gateway.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""What each command does. A command returns its exit status; tables for people, JSON for scripts."""

@@ -1,0 +1,54 @@
+"""``sitegate buffer``: look into the buffer of a gateway that does not run."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from gateway.buffer.export import iter_export, stat_file
+from gateway.commands.output import FINE, PROBLEM, complain, complain_all, print_json, print_table
+from gateway.config.loader import load_site
+from gateway.errors import ConfigError, StoreBusy
+
+
+def stat(file: Path, *, as_json: bool) -> int:
+    """Print records, bytes, what each sink still has to get, drops and damage."""
+    path = _buffer_of(file)
+    if isinstance(path, int):
+        return path
+    try:
+        found = stat_file(path)
+    except (StoreBusy, OSError, sqlite3.DatabaseError) as why:
+        complain(why)
+        return PROBLEM
+    if as_json:
+        print_json(found)
+    else:
+        print_table(["what", "how much"], found.items())
+    return FINE
+
+
+def export(file: Path) -> int:
+    """Print every record as one JSON object per line."""
+    path = _buffer_of(file)
+    if isinstance(path, int):
+        return path
+    try:
+        for record in iter_export(path):
+            print_json(record)
+    except (StoreBusy, OSError, sqlite3.DatabaseError) as why:
+        complain(why)
+        return PROBLEM
+    return FINE
+
+
+def _buffer_of(file: Path) -> Path | int:
+    try:
+        site = load_site(file)
+    except ConfigError as error:
+        return complain_all(error)
+    path = Path(site.config.data_dir) / "buffer.sqlite"
+    if not path.exists():
+        complain(f"{path} does not exist: this gateway has not run yet, or data_dir is another one")
+        return PROBLEM
+    return path

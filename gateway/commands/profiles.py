@@ -1,0 +1,72 @@
+"""``sitegate profiles``: what devices are known, what one profile says, and whether profiles are right."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, print_json, print_table, say
+from gateway.config.profiles import list_profiles, read_profile, test_profile
+from gateway.config.report import unknown
+from gateway.errors import ConfigError
+
+
+def list_all(*, as_json: bool) -> int:
+    """List the shipped profiles."""
+    profiles = [read_profile(file) for _, file in sorted(list_profiles().items())]
+    if as_json:
+        keys = ("name", "maker", "models", "title", "driver", "verified", "source")
+        print_json([{**{k: getattr(p, k) for k in keys}, "points": len(p.points)} for p in profiles])
+        return FINE
+    rows = [[p.name, p.maker, ", ".join(p.models), p.driver, len(p.points), p.verified] for p in profiles]
+    print_table(["profile", "maker", "models", "protocol", "points", "verified"], rows)
+    return FINE
+
+
+def show(name: str, *, as_json: bool) -> int:
+    """Show one profile."""
+    files = list_profiles()
+    if name not in files:
+        complain(unknown("profile", name, files))
+        return MISUSE
+    profile = read_profile(files[name])
+    places = {m: {k: v for k, v in dataclasses.asdict(p).items() if v is not None} for m, p in profile.points.items()}
+    if as_json:
+        head = {
+            k: getattr(profile, k)
+            for k in ("name", "maker", "models", "title", "driver", "verified", "source", "caveats")
+        }
+        print_json({**head, "points": places})
+        return FINE
+    say(f"{profile.name}: {profile.title['en']} · {profile.title['zh']}")
+    say(f"{profile.maker} {', '.join(profile.models)} · {profile.driver} · verified: {profile.verified}")
+    say(f"source: {profile.source}")
+    for caveat in profile.caveats:
+        say(f"caveat: {caveat}")
+    rows = []
+    for metric, place in places.items():
+        rule = profile.rules[metric]
+        where = " ".join(f"{k}={v}" for k, v in place.items())
+        rows.append([metric, rule.metric.unit, f"{rule.every_s:g} s", where])
+    print_table(["metric", "unit", "every", "where"], rows)
+    return FINE
+
+
+def test(files: list[Path], *, as_json: bool) -> int:
+    """Run each profile's own example; without files, all shipped profiles."""
+    results: dict[str, list[str]] = {}
+    for file in files or [f for _, f in sorted(list_profiles().items())]:
+        try:
+            profile = read_profile(file)
+            results[profile.name] = test_profile(profile)
+        except ConfigError as error:
+            results[str(file)] = [str(p) for p in error.problems]
+    wrong = {name: faults for name, faults in results.items() if faults}
+    if as_json:
+        print_json({"tested": len(results), "failed": len(wrong), "faults": wrong})
+    else:
+        for name, faults in results.items():
+            say(f"{'wrong' if faults else 'ok   '} {name}")
+            for fault in faults:
+                complain(f"      {fault}")
+    return PROBLEM if wrong else FINE

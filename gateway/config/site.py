@@ -1,0 +1,240 @@
+"""The site file: what one gateway reads, keeps, sends and shows. Strict models; unknown keys are errors.
+
+Defaults live here only. ``configs/site.example.yaml`` shows every key.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+_URL = r"^https?://[^\s/]+[^\s]*$"
+_HOST = r"^[^\s/]+$"
+#: What to tell the person whose text does not match.
+PATTERNS = {
+    _NAME: "write lower-case letters, digits, - and _ only, at most 63",
+    _URL: "write an address that starts with http:// or https://",
+    _HOST: "write a host name or address alone, without http:// and without blanks",
+}
+
+#: Names become InfluxDB tags, file names and URL parts: plain, bounded.
+Name = Annotated[str, Field(pattern=_NAME, description="Lower-case letters, digits, - and _; at most 63.")]
+
+#: Never shown. Written as ``${NAME}`` (environment) or ``file:/run/secrets/name``.
+Secret = Annotated[str, Field(min_length=1, description="${NAME} or file:PATH; never printed.")]
+
+#: Relative to the site file; ``load_site`` makes it absolute.
+FilePath = Annotated[Path, Field(strict=False)]
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST_S = 3650 * 86400.0
+
+
+def parse_duration(value: Any) -> Any:
+    """Turn ``500ms 5s 10min 2h 30d`` into seconds. Raises ValueError with the forms that are understood."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        raise ValueError(f"write a duration with its unit, such as {value:g}s or {value:g}min")
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("write a duration as a number and a unit (ms, s, min, h, d), such as 5s")
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0.001 <= seconds <= _LONGEST_S:
+        raise ValueError("write a duration from 1ms to 3650d")
+    return seconds
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone; write one such as Asia/Shanghai") from None
+    return value
+
+
+#: Seconds inside; in YAML a number and a unit.
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "5s", "10min"]}),
+]
+
+
+class Model(BaseModel):
+    """Base of all configuration models: frozen, strict, nothing unknown."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Label(Model):
+    """A name for people in both languages."""
+
+    en: str = Field(min_length=1, max_length=120)
+    zh: str = Field(min_length=1, max_length=120)
+
+
+def _label(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"en": value, "zh": value}
+    if not isinstance(value, (dict, Label)):
+        raise ValueError("write a text, or {en: …, zh: …}")
+    return value
+
+
+AnyLabel = Annotated[Label, BeforeValidator(_label, json_schema_input_type=str | Label)]
+
+
+class SiteInfo(Model):
+    """Who we are."""
+
+    id: Name
+    name: AnyLabel
+    timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    simulated: bool = False
+    """True: every number of this site comes from simulators, and says so to the end of every chain."""
+
+
+class SerialLink(Model):
+    """An RS-485 line. Modbus RTU and DL/T 645 devices may share it."""
+
+    kind: Literal["serial"]
+    port: str = Field(min_length=1, description="Prefer the stable name under /dev/serial/by-id or by-path.")
+    baudrate: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 9600
+    parity: Literal["none", "even", "odd"] = "none"
+    stop_bits: Literal[1, 2] = 1
+    timeout: Duration = 1.0
+    echo: bool = False
+    """True: the adapter repeats what we send (some two-wire converters do)."""
+
+
+class TcpLink(Model):
+    """A TCP connection: Modbus TCP, or a serial server (DTU) that passes RTU or DL/T 645 bytes through."""
+
+    kind: Literal["tcp"]
+    host: str = Field(pattern=_HOST)
+    port: int = Field(ge=1, le=65535)
+    framing: Literal["modbus_tcp", "rtu"] = "modbus_tcp"
+    """``rtu``: raw serial frames over TCP, as DTUs do. DL/T 645 devices need ``rtu``."""
+    timeout: Duration = 1.0
+
+
+class Tls(Model):
+    """Encryption; an empty mapping means the system's certificates."""
+
+    ca_file: FilePath | None = None
+    """Certificates to trust instead of the system's."""
+    cert_file: FilePath | None = None
+    """Our own certificate, for brokers that ask for one; with ``key_file``."""
+    key_file: FilePath | None = None
+
+
+class MqttLink(Model):
+    """An MQTT broker on which devices publish."""
+
+    kind: Literal["mqtt"]
+    host: str = Field(pattern=_HOST)
+    port: int = Field(default=1883, ge=1, le=65535)
+    version: Literal["3.1.1", "5"] = "5"
+    client_id: str | None = Field(default=None, min_length=1, max_length=64)
+    username: str | None = None
+    password: Secret | None = Field(default=None, repr=False)
+    tls: Tls | None = None
+    keepalive: Duration = 30.0
+    max_payload_kib: int = Field(default=64, ge=1, le=4096)
+
+
+Link = Annotated[SerialLink | TcpLink | MqttLink, Field(discriminator="kind")]
+
+
+class Ratio(Model):
+    """Primary over secondary of the measuring transformers, where the meter does not apply it itself."""
+
+    ct: float = Field(default=1.0, gt=0, le=100_000)
+    """Current transformers: 40 for 200 A / 5 A."""
+    pt: float = Field(default=1.0, gt=0, le=100_000)
+    """Voltage transformers: 100 for 10 kV / 100 V."""
+
+
+class DeviceConfig(Model):
+    """One device. ``address`` is checked against the protocol of its profile (drivers/<protocol>: Address)."""
+
+    link: Name
+    profile: str = Field(min_length=1)
+    address: dict[str, Any]
+    """Modbus: ``{unit: 3}`` · DL/T 645: ``{meter: "000000123456"}`` (quoted!) · MQTT: ``{id: tc-01}``."""
+    zone: Name = "site"
+    name: AnyLabel | None = None
+    every: Duration | None = None
+    """Time between readings; replaces the profile's. Points that the profile reads more rarely stay as they are."""
+    ratio: Ratio = Ratio()
+    """Only for profiles whose points name a ratio (dtsu666, dtsd1352, DL/T 645 meters)."""
+    without: tuple[str, ...] = ()
+    """Points of the profile that this device does not have: modules that are not fitted."""
+    role: str | None = None
+    """What a simulator plays here (simulators/world.py); the gateway ignores it."""
+
+
+class BufferConfig(Model):
+    """The durable buffer (docs/architecture.md, "what is kept when")."""
+
+    max_mb: int = Field(default=512, ge=1, le=1_000_000)
+    commit_every: Duration = 1.0
+    commit_rows: int = Field(default=500, ge=1, le=100_000)
+    commit_kib: int = Field(default=64, ge=1, le=16_384)
+    keep: Duration = 900.0
+    """Delivered readings stay this long: for the page's fine charts and to rebuild the open minute."""
+
+
+class LedgerConfig(Model):
+    """The minute ledger: the embedded store behind page, windows and reports."""
+
+    keep_regulated: Duration = 400 * 86400.0
+    keep_other: Duration = 100 * 86400.0
+
+
+class InfluxSink(Model):
+    """InfluxDB. ``v1``: /write of 1.x (also on 2.x and 3 Core) · ``v2``: /api/v2/write of 2.x and 3 Core."""
+
+    kind: Literal["influxdb"]
+    url: str = Field(pattern=_URL)
+    api: Literal["v1", "v2"] = "v2"
+    database: str | None = None
+    retention_policy: str | None = None
+    username: str | None = None
+    password: Secret | None = Field(default=None, repr=False)
+    org: str | None = None
+    bucket: str | None = None
+    token: Secret | None = Field(default=None, repr=False)
+    minutes: bool = True
+    """Also write the minute statistics (measurement ``<domain>_1m``)."""
+    gzip: bool = False
+    timeout: Duration = 10.0
+    batch_values: int = Field(default=20_000, ge=1, le=500_000)
+
+
+Sink = Annotated[InfluxSink, Field()]
+
+
+class PageConfig(Model):
+    """The local page and HTTP API."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+
+
+class SiteConfig(Model):
+    """A whole site file."""
+
+    site: SiteInfo
+    data_dir: FilePath = Path("data")
+    """Where buffer and ledger live; relative to the site file."""
+    links: dict[Name, Link] = Field(min_length=1)
+    devices: dict[Name, DeviceConfig] = Field(min_length=1)
+    sinks: dict[Name, Sink] = Field(default_factory=dict)
+    buffer: BufferConfig = BufferConfig()
+    ledger: LedgerConfig = LedgerConfig()
+    page: PageConfig = PageConfig()

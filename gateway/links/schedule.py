@@ -1,0 +1,81 @@
+"""What is due on a wire, and when to look again. Pure: monotonic seconds go in, nothing else.
+
+Every device has one or more rhythms (its points grouped by period). All are due at once when the worker starts, so
+the first values come within a second; after that each device keeps a grid of its own, shifted by a fixed share of its
+period, so that thirty devices do not all ask at the full minute. Rhythms of one device share the shift: the slow points
+ride along with the fast ones. A round that could not be held in time is skipped and counted, never piled up.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """Points of one device that are read together every ``period_s``."""
+
+    device: str
+    points: tuple[str, ...]
+    period_s: float
+    grid_s: float
+    """Monotonic time of one point of the grid; the others are whole periods away."""
+    due_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One device's turn: every rhythm of it that is due now."""
+
+    device: str
+    rhythms: tuple[Rhythm, ...]
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """All points that are due, in the order of the rhythms."""
+        return tuple(point for rhythm in self.rhythms for point in rhythm.points)
+
+
+def rhythms_of(device: str, every_s: dict[str, float], start_s: float) -> list[Rhythm]:
+    """Group a device's points by period. The first round is due at ``start_s``."""
+    groups: dict[float, list[str]] = {}
+    for point, period_s in every_s.items():
+        groups.setdefault(period_s, []).append(point)
+    shift = zlib.crc32(device.encode()) / 2**32
+    fastest_s = min(groups, default=0.0)
+    return [
+        Rhythm(device, tuple(points), period_s, start_s + shift * fastest_s, start_s)
+        for period_s, points in sorted(groups.items())
+    ]
+
+
+def due(rhythms: Sequence[Rhythm], now_s: float) -> list[Round]:
+    """Return the rounds to hold now, the one that waited longest first."""
+    waiting: dict[str, list[Rhythm]] = {}
+    for rhythm in rhythms:
+        if rhythm.due_s <= now_s:
+            waiting.setdefault(rhythm.device, []).append(rhythm)
+    rounds = [Round(device, tuple(group)) for device, group in waiting.items()]
+    rounds.sort(key=lambda r: min(rhythm.due_s for rhythm in r.rhythms))
+    return rounds
+
+
+def wake_s(rhythms: Iterable[Rhythm]) -> float:
+    """Return when the next rhythm is due; infinity when there is none."""
+    return min((rhythm.due_s for rhythm in rhythms), default=math.inf)
+
+
+def held(rhythm: Rhythm, now_s: float) -> tuple[Rhythm, int]:
+    """Return the rhythm with its next time on the grid after ``now_s``, and how many rounds were skipped for that."""
+    passed = math.floor((now_s - rhythm.grid_s) / rhythm.period_s) + 1
+    next_s = rhythm.grid_s + passed * rhythm.period_s
+    skipped = max(0, round((next_s - rhythm.due_s) / rhythm.period_s) - 1)
+    return replace(rhythm, due_s=next_s), skipped
+
+
+def postponed(rhythm: Rhythm, until_s: float) -> Rhythm:
+    """Return the rhythm with its next time not before ``until_s``: a silent device is asked less often."""
+    return replace(rhythm, due_s=max(rhythm.due_s, until_s))

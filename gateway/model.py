@@ -1,0 +1,119 @@
+"""The few frozen things that travel through the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mark(StrEnum):
+    """Quality of one value. The letters are those of HJ 212-2017 (data marks), the lower-case ones are ours."""
+
+    GOOD = "N"
+    FAULT = "D"  # the device answered with an error, or with "no value"
+    NO_ANSWER = "B"  # no answer, or the wire is down
+    OUT_OF_RANGE = "T"  # outside what is plausible: kept as a mark, never as a value
+    CALIBRATION = "C"
+    MAINTENANCE = "M"
+    OFF = "F"
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """Values that one device gave in one answer: the unit of flow from the pipeline to every consumer.
+
+    Columns instead of single readings, because one answer brings up to a hundred values: ``metrics`` is the same
+    tuple object from poll to poll, so consumers may keep prepared work per (device, metrics).
+    """
+
+    device: str
+    time_ms: int
+    """Acquisition time, Unix milliseconds: when the answer arrived, or the device's own stamp."""
+    metrics: tuple[str, ...]
+    """Names from the vocabulary."""
+    values: tuple[float | None, ...]
+    """A float exactly where the mark is GOOD, else None: only good values ever become fields."""
+    marks: str
+    """One letter of Mark per metric. All good is ``"N" * len(metrics)``."""
+
+    @property
+    def all_good(self) -> bool:
+        """True when every value counts."""
+        return self.marks == "N" * len(self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What consumers need to know of one series beside its values; fixed by the configuration."""
+
+    device: str
+    metric: str
+    every_s: float
+    """Expected time between readings: the yardstick for the valid share of a minute."""
+    wrap: float | None = None
+    """For counters: the value at which the register starts again at zero, in the metric's unit."""
+
+
+@dataclass(slots=True)
+class LinkHealth:
+    """Live state of one wire; written by its worker only, read by the page and /metrics."""
+
+    name: str
+    kind: str
+    address: str
+    state: str = "starting"  # starting | up | down
+    since_ms: int = 0
+    """Wall time of the last change of state."""
+    last_error: str | None = None
+    requests: int = 0
+    answers: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    """By cause: no_answer, bad_frame, refused, link_down, and for MQTT the causes of Rejected."""
+    late_rounds: int = 0
+    """Rounds skipped because the one before had not ended."""
+    reconnects: int = 0
+    busy_share: float = 0.0
+    """Share of the last minute in which the wire was in use, 0 to 1."""
+
+
+@dataclass(slots=True)
+class DeviceHealth:
+    """Live state of one device; written by its link worker only."""
+
+    name: str
+    state: str = "waiting"  # waiting | good | partly | refused | silent | link_down
+    last_answer_ms: int | None = None
+    failures_in_row: int = 0
+    next_try_in_s: float | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStats:
+    """How far one sink is behind."""
+
+    name: str
+    pending_records: int
+    """Readings records (answers, not single values) not yet settled."""
+    oldest_pending_ms: int | None
+    quarantined: int
+
+
+@dataclass(frozen=True, slots=True)
+class BufferStats:
+    """The buffer in numbers."""
+
+    records: int
+    values: int
+    """Good values ever committed by this process."""
+    bytes_on_disk: int
+    max_bytes: int
+    dropped_records: int
+    damaged_records: int
+    hours_left: float | None
+    """At the present rate, until the oldest unsent reading would be dropped; None while nothing is known."""
+    sinks: tuple[SinkStats, ...]
+    failing: str | None = None
+    """Why the disk takes nothing just now; records wait in memory. None while all is well."""
+    damaged_files: int = 0
+    """Files set aside since the start."""

@@ -1,0 +1,1 @@
+"""From raw numbers to honest readings: scale, sentinel, range, counter logic, time, mark; and the fan-out."""

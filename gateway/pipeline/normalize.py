@@ -1,0 +1,89 @@
+"""Raw numbers of one answer -> values in the vocabulary's units, each with its mark. Pure.
+
+Strategy: one answer is judged as a whole at C speed (scale, range); only when something in it is not plainly good is it
+gone through value by value. NaN and infinity fail every range and end up without a value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import add, ge, le, mul, truediv
+
+from gateway.config.profile import PointRule
+from gateway.model import Mark, Readings
+from gateway.pipeline.counter import CounterGuard
+from gateway.vocabulary import Kind
+
+Raw = float | int | None
+
+
+class Normalizer:
+    """Turns answers that bring the same points into Readings. Keeps the counters' memory between answers."""
+
+    def __init__(self, device: str, rules: Sequence[PointRule], guards: dict[str, CounterGuard] | None = None) -> None:
+        self.device = device
+        self.metrics = tuple(rule.metric.name for rule in rules)
+        self._rules = tuple(rules)
+        self._good = Mark.GOOD * len(rules)
+        self._multiply = _unless_all(1.0, [r.multiply for r in rules])
+        self._divide = tuple(r.divide for r in rules)
+        self._offset = _unless_all(0.0, [r.offset for r in rules])
+        self._low = tuple(r.low for r in rules)
+        self._high = tuple(r.high for r in rules)
+        self._sentinels = [(i, r.sentinels) for i, r in enumerate(rules) if r.sentinels]
+        guards = {} if guards is None else guards
+        self._guards = [
+            (i, guards.setdefault(r.metric.name, CounterGuard(r.wrap, r.max_per_hour)))
+            for i, r in enumerate(rules)
+            if r.metric.kind is Kind.COUNTER
+        ]
+        self._last_ms = -1
+
+    def apply(self, raw: Sequence[Raw], time_ms: int) -> Readings:
+        """Judge one answer taken at ``time_ms``. Two answers in one millisecond get two stamps, so that both stay."""
+        if time_ms == self._last_ms:
+            time_ms += 1
+        self._last_ms = time_ms
+        trusted: dict[int, bool] = {}
+        if None not in raw and not any(raw[i] in bad for i, bad in self._sentinels):
+            values = tuple(self._scaled(raw))
+            if all(map(le, self._low, values)) and all(map(ge, self._high, values)):
+                trusted = {i: guard.judge(values[i], time_ms) for i, guard in self._guards}
+                if all(trusted.values()):
+                    return Readings(self.device, time_ms, self.metrics, values, self._good)
+        return self._one_by_one(raw, time_ms, trusted)
+
+    def missed(self, mark: Mark, time_ms: int) -> Readings:
+        """The points were due and brought nothing: no value, one mark for all."""
+        return Readings(self.device, time_ms, self.metrics, (None,) * len(self.metrics), mark * len(self.metrics))
+
+    def _scaled(self, raw: Sequence[Raw]) -> Sequence[float]:
+        """Apply scale and offset. Division by 10 is exact where a multiplication by 0.1 is not (229.7)."""
+        scaled = raw if self._multiply is None else list(map(mul, raw, self._multiply))
+        divided: list[float] = list(map(truediv, scaled, self._divide))
+        return divided if self._offset is None else list(map(add, divided, self._offset))
+
+    def _one_by_one(self, raw: Sequence[Raw], time_ms: int, trusted: dict[int, bool]) -> Readings:
+        guards = dict(self._guards)
+        values: list[float | None] = []
+        marks: list[str] = []
+        for i, (number, rule) in enumerate(zip(raw, self._rules, strict=True)):
+            value: float | None = None
+            mark = Mark.GOOD
+            if number is None or math.isnan(number) or number in rule.sentinels:
+                mark = Mark.FAULT
+            else:
+                value = number * rule.multiply / rule.divide + rule.offset
+                believed = rule.low <= value <= rule.high
+                if believed and i in guards:  # a guard remembers: it is asked once per answer
+                    believed = trusted[i] if i in trusted else guards[i].judge(value, time_ms)
+                if not believed:
+                    value, mark = None, Mark.OUT_OF_RANGE
+            values.append(value)
+            marks.append(mark)
+        return Readings(self.device, time_ms, self.metrics, tuple(values), "".join(marks))
+
+
+def _unless_all(neutral: float, numbers: list[float]) -> tuple[float, ...] | None:
+    return None if all(n == neutral for n in numbers) else tuple(numbers)

@@ -1,0 +1,43 @@
+"""Keeps a task running: the one place that catches everything, logs it with its cause and starts again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from gateway.clock import Clock
+
+log = structlog.get_logger()
+
+FIRST_S, CAP_S = 1.0, 60.0
+CALM_S = 300.0
+"""A task that ran this long before it failed starts over with the shortest wait."""
+
+
+class Supervisor:
+    """Runs named tasks for ever and counts how often each had to be restarted."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.restarts: dict[str, int] = {}
+        self.last_errors: dict[str, str] = {}
+
+    async def keep(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
+        """Await ``start()`` again and again; returns only when it returns by itself or is cancelled."""
+        wait_s = FIRST_S
+        while True:
+            begun_s = self._clock.monotonic_s()
+            try:
+                await start()
+            except Exception as why:  # the supervisor: nothing else in the gateway catches everything
+                self.restarts[name] = self.restarts.get(name, 0) + 1
+                self.last_errors[name] = f"{type(why).__name__}: {why}"
+                log.error("task failed, starting it again", task=name, after_s=wait_s, exc_info=True)
+                if self._clock.monotonic_s() - begun_s > CALM_S:
+                    wait_s = FIRST_S
+                await self._clock.sleep(wait_s * (0.5 + 0.5 * random.random()))
+                wait_s = min(CAP_S, wait_s * 2)
+            else:
+                return

@@ -1,0 +1,158 @@
+"""Every quantity the gateway speaks of, once: name with unit, domain, kind, range, HJ 212 code, two labels.
+
+Profiles, sinks, ledger, page, alerts, dashboards and reports use these names; nothing invents a name beside them.
+Adding a quantity is adding one line here. HJ 212 codes: HJ 212-2017 tables B.2 and B.3.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Domain(StrEnum):
+    """The InfluxDB measurement, and the group on the page."""
+
+    ENERGY = "energy"
+    AIR = "air"
+    NOISE = "noise"
+    WEATHER = "weather"
+    WATER = "water"
+    ELECTRICAL = "electrical"
+    EQUIPMENT = "equipment"
+
+
+class Kind(StrEnum):
+    """What sort of number it is: decides how a minute is averaged and what a missing value means."""
+
+    GAUGE = "gauge"  # arithmetic mean
+    LEVEL_DB = "level_db"  # energy mean: 10 lg(mean(10^(L/10))), never an arithmetic mean of decibels
+    DIRECTION = "direction"  # vector mean, degrees
+    COUNTER = "counter"  # only grows; a minute keeps the last value and the increase
+    STATE = "state"  # a small whole number; a minute keeps the last one
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One line of the vocabulary."""
+
+    name: str
+    domain: Domain
+    kind: Kind
+    unit: str
+    low: float
+    """Smallest plausible value; below it the reading is marked out of range."""
+    high: float
+    decimals: int
+    """For people: how many are worth showing."""
+    en: str
+    zh: str
+    hj212: str | None = None
+    states: dict[int, tuple[str, str]] | None = None
+    """For STATE: number -> (English, Chinese)."""
+    regulated: bool = False
+    """Emission data a regulator may ask for: its minutes are kept for 400 days."""
+
+
+_E, _A, _N, _W = Domain.ENERGY, Domain.AIR, Domain.NOISE, Domain.WEATHER
+_H2O, _S, _Q = Domain.WATER, Domain.ELECTRICAL, Domain.EQUIPMENT
+_G, _L, _D, _C, _T = Kind.GAUGE, Kind.LEVEL_DB, Kind.DIRECTION, Kind.COUNTER, Kind.STATE
+_ON_OFF = {0: ("off", "关"), 1: ("on", "开")}
+
+
+def _phases(
+    name: str, phases: str, unit: str, low: float, high: float, decimals: int, en: str, zh: str
+) -> list[Metric]:
+    """One metric per phase or phase pair: ``voltage_{}_v`` with "l1 l2 l3"."""
+    return [
+        Metric(name.format(p), _E, _G, unit, low, high, decimals, en.format(p.upper()), zh.format(p.upper()))
+        for p in phases.split()
+    ]
+
+
+_MW = 10_000_000.0  # a construction site's transformer is below 10 MVA
+_KWH = 1e10  # s64 watt-hour registers can hold far more; nothing real does
+_ENERGIES = [
+    ("energy_import_kwh", "Energy imported", "正向有功电能"),
+    ("energy_export_kwh", "Energy exported", "反向有功电能"),
+    ("energy_total_kwh", "Energy, import plus export", "总有功电能"),
+    ("energy_import_l1_kwh", "Energy imported, L1", "L1 正向有功电能"),
+    ("energy_import_l2_kwh", "Energy imported, L2", "L2 正向有功电能"),
+    ("energy_import_l3_kwh", "Energy imported, L3", "L3 正向有功电能"),
+    ("energy_export_l1_kwh", "Energy exported, L1", "L1 反向有功电能"),
+    ("energy_export_l2_kwh", "Energy exported, L2", "L2 反向有功电能"),
+    ("energy_export_l3_kwh", "Energy exported, L3", "L3 反向有功电能"),
+    ("energy_tariff1_kwh", "Energy, tariff 1 (sharp)", "尖电能"),
+    ("energy_tariff2_kwh", "Energy, tariff 2 (peak)", "峰电能"),
+    ("energy_tariff3_kwh", "Energy, tariff 3 (flat)", "平电能"),
+    ("energy_tariff4_kwh", "Energy, tariff 4 (valley)", "谷电能"),
+]
+
+_ALL: list[Metric] = [
+    # --- electricity -------------------------------------------------------------------------------------
+    *_phases("voltage_{}_v", "l1 l2 l3", "V", 0, 40_000, 1, "Voltage {}", "{} 相电压"),
+    *_phases("voltage_{}_v", "l1_l2 l2_l3 l3_l1", "V", 0, 40_000, 1, "Line voltage {}", "{} 线电压"),
+    *_phases("current_{}_a", "l1 l2 l3", "A", -10_000, 10_000, 2, "Current {}", "{} 相电流"),
+    Metric("current_neutral_a", _E, _G, "A", -10_000, 10_000, 2, "Neutral current", "零线电流"),
+    *_phases("active_power_{}_w", "l1 l2 l3", "W", -_MW, _MW, 0, "Active power {}", "{} 有功功率"),
+    Metric("active_power_w", _E, _G, "W", -_MW, _MW, 0, "Active power", "有功功率"),
+    *_phases("reactive_power_{}_var", "l1 l2 l3", "var", -_MW, _MW, 0, "Reactive power {}", "{} 无功功率"),
+    Metric("reactive_power_var", _E, _G, "var", -_MW, _MW, 0, "Reactive power", "无功功率"),
+    *_phases("apparent_power_{}_va", "l1 l2 l3", "VA", -_MW, _MW, 0, "Apparent power {}", "{} 视在功率"),
+    Metric("apparent_power_va", _E, _G, "VA", -_MW, _MW, 0, "Apparent power", "视在功率"),
+    *_phases("power_factor_{}", "l1 l2 l3", "", -1.001, 1.001, 3, "Power factor {}", "{} 功率因数"),
+    Metric("power_factor", _E, _G, "", -1.001, 1.001, 3, "Power factor", "功率因数"),
+    Metric("phase_angle_deg", _E, _G, "°", -360, 360, 1, "Phase angle", "相角"),
+    Metric("frequency_hz", _E, _G, "Hz", 40, 70, 2, "Frequency", "频率"),
+    *_phases("voltage_thd_{}_pct", "l1 l2 l3", "%", 0, 100, 1, "Voltage distortion {}", "{} 电压谐波畸变率"),
+    *[Metric(name, _E, _C, "kWh", 0, _KWH, 2, en, zh) for name, en, zh in _ENERGIES],
+    Metric("energy_net_kwh", _E, _G, "kWh", -_KWH, _KWH, 2, "Energy, net (may fall)", "组合有功电能"),
+    Metric("reactive_energy_import_kvarh", _E, _C, "kvarh", 0, _KWH, 2, "Reactive energy imported", "正向无功电能"),
+    Metric("reactive_energy_export_kvarh", _E, _C, "kvarh", 0, _KWH, 2, "Reactive energy exported", "反向无功电能"),
+    Metric("reactive_energy_total_kvarh", _E, _C, "kvarh", 0, _KWH, 2, "Reactive energy", "总无功电能"),
+    # --- air -----------------------------------------------------------------------------------------------
+    Metric("pm1_ug_m3", _A, _G, "µg/m³", 0, 5_000, 0, "PM1", "PM1.0", "a34005", regulated=True),
+    Metric("pm2_5_ug_m3", _A, _G, "µg/m³", 0, 5_000, 0, "PM2.5", "PM2.5", "a34004", regulated=True),
+    Metric("pm10_ug_m3", _A, _G, "µg/m³", 0, 10_000, 0, "PM10", "PM10", "a34002", regulated=True),
+    Metric("tsp_ug_m3", _A, _G, "µg/m³", 0, 30_000, 0, "TSP (total dust)", "总悬浮颗粒物", "a34001", regulated=True),
+    # --- noise ---------------------------------------------------------------------------------------------
+    Metric("noise_la_db", _N, _L, "dB(A)", 20, 140, 1, "Noise level", "噪声 A 声级", "LA", regulated=True),
+    Metric("noise_laeq_db", _N, _L, "dB(A)", 20, 140, 1, "Noise, Leq", "等效声级 Leq", "Leq", regulated=True),
+    Metric("noise_lamax_db", _N, _L, "dB(A)", 20, 140, 1, "Noise, maximum", "最大声级 Lmax", "LMx", regulated=True),
+    # --- weather -------------------------------------------------------------------------------------------
+    Metric("air_temperature_c", _W, _G, "°C", -50, 70, 1, "Air temperature", "气温", "a01001", regulated=True),
+    Metric("humidity_pct", _W, _G, "%", 0, 100, 1, "Humidity", "湿度", "a01002", regulated=True),
+    Metric("pressure_kpa", _W, _G, "kPa", 50, 110, 1, "Air pressure", "大气压", "a01006", regulated=True),
+    Metric("wind_speed_m_s", _W, _G, "m/s", 0, 75, 1, "Wind speed", "风速", "a01007", regulated=True),
+    Metric("wind_gust_m_s", _W, _G, "m/s", 0, 100, 1, "Wind gust", "阵风风速"),
+    Metric("wind_direction_deg", _W, _D, "°", 0, 360, 0, "Wind direction", "风向", "a01008", regulated=True),
+    Metric("illuminance_lx", _W, _G, "lx", 0, 250_000, 0, "Illuminance", "光照度"),
+    Metric("rain_mm", _W, _C, "mm", 0, 100_000, 1, "Rain", "雨量"),
+    # --- water ---------------------------------------------------------------------------------------------
+    Metric("water_volume_m3", _H2O, _C, "m³", 0, 1e9, 2, "Water used", "用水量"),
+    Metric("water_flow_m3_h", _H2O, _G, "m³/h", -5_000, 5_000, 2, "Water flow", "水流量"),
+    Metric("water_pressure_mpa", _H2O, _G, "MPa", 0, 10, 3, "Water pressure", "水压"),
+    # --- electrical safety ---------------------------------------------------------------------------------
+    Metric("residual_current_ma", _S, _G, "mA", 0, 50_000, 0, "Residual current", "剩余电流"),
+    Metric("cable_temperature_c", _S, _G, "°C", -50, 300, 1, "Cable temperature", "线缆温度"),
+    # --- equipment -----------------------------------------------------------------------------------------
+    Metric("load_t", _Q, _G, "t", 0, 1_000, 2, "Load", "吊重"),
+    Metric("rated_load_t", _Q, _G, "t", 0, 1_000, 2, "Permitted load", "额定吊重"),
+    Metric("moment_pct", _Q, _G, "%", 0, 300, 0, "Load moment", "力矩百分比"),
+    Metric("radius_m", _Q, _G, "m", 0, 150, 1, "Trolley radius", "幅度"),
+    Metric("hook_height_m", _Q, _G, "m", -100, 600, 1, "Hook height", "吊钩高度"),
+    Metric("slewing_deg", _Q, _D, "°", 0, 360, 0, "Slewing angle", "回转角度"),
+    Metric("tilt_deg", _Q, _G, "°", -90, 90, 2, "Tilt", "倾角"),
+    Metric("warning_bits", _Q, _T, "", 0, 4_294_967_295, 0, "Warning bits", "报警位"),
+    Metric("running", _Q, _T, "", 0, 1, 0, "Running", "运行状态", states=_ON_OFF),
+    Metric("spraying", _Q, _T, "", 0, 1, 0, "Spraying", "喷雾状态", states=_ON_OFF),
+    Metric("operating_hours_h", _Q, _C, "h", 0, 1e6, 2, "Operating hours", "运行小时"),
+    Metric("tank_level_pct", _Q, _G, "%", 0, 100, 0, "Tank level", "水箱液位"),
+]  # fmt: skip
+
+METRICS: dict[str, Metric] = {m.name: m for m in _ALL}
+assert len(METRICS) == len(_ALL), "a metric stands twice in the vocabulary"
+
+NAME = re.compile(r"[a-z][a-z0-9_]{1,62}")
+assert all(NAME.fullmatch(name) for name in METRICS)

@@ -1,0 +1,81 @@
+// Puts the page together: builds it once per language, then only refreshes texts.
+
+import { byId, h, setClass, setText } from "./dom.js";
+import { clock, dayAndClock, duration } from "./format.js";
+import { chooseLanguage, otherLanguage, pick, setLanguage, t } from "./i18n.js";
+import { connect, nowMs, store } from "./live.js";
+import { buildStatus, buildValues, refreshStatus, refreshValues } from "./overview.js";
+import { closeSheet, openFromAddress, refreshSheet } from "./sheet.js";
+import { refreshTables } from "./tables.js";
+
+function build() {
+  setText(byId("skip"), t("skip"));
+  const button = byId("language");
+  setText(button, t("language.other"));
+  button.setAttribute("aria-label", t("language.switch"));
+  button.lang = otherLanguage() === "zh" ? "zh-CN" : "en";
+  refreshConnection();
+  if (!store.site) return;
+  const { name, timezone, simulated, version, started_ms } = store.site;
+  document.title = `${pick(name)} · Sitegate`;
+  setText(byId("site-name"), pick(name));
+  byId("simulated").hidden = !simulated;
+  setText(byId("simulated").firstElementChild, t("simulated"));
+  byId("sections").setAttribute("aria-label", t("nav.label"));
+  byId("sections").replaceChildren(...["values", "devices", "links", "buffer"].map((id) =>
+    h("a", { href: `#${id}` }, t(`nav.${id}`))));
+  setText(byId("foot"), t("foot", { version, started: dayAndClock(started_ms, timezone), zone: timezone }));
+  buildStatus();
+  buildValues();
+  refresh();
+  refreshTables();
+}
+
+function refresh() {
+  setText(byId("site-line"), t("site.time", { time: clock(nowMs(), store.site.timezone) }));
+  refreshStatus();
+  refreshValues();
+  refreshSheet();
+}
+
+function refreshConnection() {
+  setClass(byId("live"), store.connected ? "live on" : "live");
+  setText(byId("live"), t(store.connected ? "live.on" : "live.off"));
+  const silentS = store.heardMs === null ? performance.now() / 1000 : (performance.now() - store.heardMs) / 1000;
+  const lost = !store.connected && silentS > 4;
+  byId("lost").hidden = !lost;
+  document.body.classList.toggle("offline", lost);
+  if (!lost) return;
+  setText(byId("lost"), store.site ? t("lost", { age: duration(silentS) }) : t("lost.never"));
+}
+
+byId("language").addEventListener("click", () => {
+  closeSheet();
+  setLanguage(otherLanguage());
+  build();
+});
+
+chooseLanguage();
+build();
+connect({
+  loaded: () => {
+    const asked = location.hash; // closing the sheet forgets it
+    closeSheet();
+    build();
+    openFromAddress(asked);
+  },
+  changed: () => {
+    refresh();
+    refreshConnection();
+  },
+  told: () => {
+    refreshConnection();
+    if (!store.site) return;
+    refresh();
+    refreshTables();
+  },
+});
+setInterval(() => {
+  refreshConnection();
+  if (store.site && !document.hidden) refresh();
+}, 1_000);

@@ -1,0 +1,165 @@
+"""The read planner, against its promises and against brute force over all partitions."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from drivers.modbus.plan import Block, Limits, plan
+from drivers.modbus.points import BIT_TABLES, Point
+
+
+def holding(*spans: tuple[int, int]) -> dict[str, Point]:
+    """Points by (address, registers)."""
+    kinds = {1: "u16", 2: "f32", 4: "s64"}
+    return {f"p{i}": Point("holding", a, kinds[n]) for i, (a, n) in enumerate(spans)}  # type: ignore[arg-type]
+
+
+def blocks(points: dict[str, Point], **limits: object) -> list[tuple[int, int]]:
+    return [(b.start, b.count) for b in plan(points, Limits(**limits))]  # type: ignore[arg-type]
+
+
+def test_neighbours_and_small_gaps_become_one_request() -> None:
+    assert blocks(holding((0, 2), (2, 2), (12, 1))) == [(0, 13)]
+    assert blocks(holding((0, 2), (2, 2), (13, 1))) == [(0, 4), (13, 1)]
+
+
+def test_the_eastron_map_takes_three_requests_or_four() -> None:
+    """SDM630: 0x0000 to 0x004f, the line voltages, the neutral, and the energies; 80 registers at most."""
+    low = [a for a in range(0, 0x50, 2) if a not in (0x2A, 0x2C, 0x36, 0x3A, 0x40, 0x44)]
+    points = holding(*[(a, 2) for a in [*low, 0xC8, 0xCA, 0xCC, 0xE0, *range(0xEA, 0xF0, 2), *range(0x156, 0x166, 2)]])
+    assert blocks(points, max_count=80, max_gap=20) == [(0, 80), (0xC8, 0x28), (0x156, 16)]
+    assert blocks(points, max_count=80) == [(0, 80), (0xC8, 6), (0xE0, 16), (0x156, 16)]
+
+
+def test_a_hole_is_never_touched() -> None:
+    assert blocks(holding((0, 1), (3, 1)), holes=(2,)) == [(0, 1), (3, 1)]
+    assert blocks(holding((0, 1), (3, 1)), holes=(4,)) == [(0, 4)]
+
+
+def test_few_registers_among_equally_few_requests() -> None:
+    """Three points, at most 10 registers, two requests: the large gap is the one to leave out."""
+    assert blocks(holding((0, 1), (2, 1), (10, 1)), max_count=10) == [(0, 3), (10, 1)]
+    assert blocks(holding((0, 1), (8, 1), (10, 1)), max_count=10) == [(0, 1), (8, 3)]
+
+
+def test_tables_do_not_mix_and_coils_have_their_own_length() -> None:
+    points = {"a": Point("holding", 0), "b": Point("input", 0), "c": Point("coil", 0), "d": Point("coil", 100)}
+    planned = plan(points, Limits(max_count=10, max_gap=200))
+    assert planned == [
+        Block("holding", 0, 1, ("a",)),
+        Block("input", 0, 1, ("b",)),
+        Block("coil", 0, 101, ("c", "d")),
+    ]
+
+
+def test_bits_of_one_register_are_read_once() -> None:
+    points = {f"bit{i}": Point("holding", 5, "bit", bit=i) for i in (3, 0)} | {"word": Point("holding", 5)}
+    (block,) = plan(points, Limits())
+    assert (block.start, block.count, set(block.names)) == (5, 1, {"bit0", "bit3", "word"})
+
+
+def test_nothing_to_read_is_no_request() -> None:
+    assert plan({}, Limits()) == []
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    with pytest.raises(ValueError, match="p0 takes 4 registers, but a request may read 2"):
+        blocks(holding((0, 4)), max_count=2)
+    with pytest.raises(ValueError, match=r"p0 lies on holding 0x0011, which limits\.holes forbids"):
+        blocks(holding((16, 2)), holes=(17,))
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"max_count": 126}, "max_count is 126"),
+        ({"max_count": 0}, "max_count is 0"),
+        ({"max_coils": 2001}, "max_coils is 2001"),
+        ({"max_gap": -1}, "max_gap is -1"),
+    ],
+)
+def test_limits_beyond_the_protocol_are_refused(limits: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Limits(**limits)
+
+
+POINTS = st.lists(
+    st.builds(
+        lambda table, address, kind, bit: Point(table, address, kind, bit=bit if kind == "bit" else None),
+        st.sampled_from(["holding", "holding", "input"]),
+        st.integers(0, 60),
+        st.sampled_from(["u16", "s32", "f64", "bit"]),
+        st.integers(0, 15),
+    )
+    | st.builds(Point, st.sampled_from(["coil", "discrete"]), st.integers(0, 60)),
+    max_size=25,
+)
+LIMITS = st.builds(
+    Limits,
+    max_count=st.integers(4, 40),
+    max_gap=st.integers(0, 12),
+    holes=st.lists(st.integers(0, 64), max_size=4).map(tuple),
+    max_coils=st.integers(1, 50),
+)
+
+
+def allowed(points: list[Point], limits: Limits) -> bool:
+    """Tell whether one block may bring exactly these points: the promises, written down naively."""
+    start, end = min(p.address for p in points), max(p.end for p in points)
+    read = {a for p in points for a in range(p.address, p.end)}
+    gap = longest = 0
+    for address in range(start, end):
+        gap = 0 if address in read else gap + 1
+        longest = max(longest, gap)
+    most = limits.max_coils if points[0].table in BIT_TABLES else limits.max_count
+    return end - start <= most and longest <= limits.max_gap and not set(limits.holes) & set(range(start, end))
+
+
+@given(POINTS, LIMITS)
+def test_every_promise_holds(layout: list[Point], limits: Limits) -> None:
+    points = {f"p{i}": p for i, p in enumerate(layout) if allowed([p], limits)}
+    planned = plan(points, limits)
+    assert sorted(name for block in planned for name in block.names) == sorted(points)
+    for block in planned:
+        members = [points[name] for name in block.names]
+        assert {p.table for p in members} == {block.table}
+        assert block.start == min(p.address for p in members)
+        assert block.start + block.count == max(p.end for p in members)
+        assert allowed(members, limits)
+        assert all(a.address <= b.address for a, b in pairwise(members))
+
+
+def partitions(items: list[Point]) -> list[list[list[Point]]]:
+    if not items:
+        return [[]]
+    first, rest = items[0], items[1:]
+    result = []
+    for partition in partitions(rest):
+        result.append([[first], *partition])
+        result += [[*partition[:i], [first, *partition[i]], *partition[i + 1 :]] for i in range(len(partition))]
+    return result
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.builds(Point, st.just("holding"), st.integers(0, 24), st.sampled_from(["u16", "s32", "f64"])),
+        min_size=1,
+        max_size=6,
+    ),
+    st.builds(Limits, max_count=st.integers(4, 16), max_gap=st.integers(0, 6), holes=st.tuples(st.integers(0, 30))),
+)
+def test_no_other_partition_is_better(layout: list[Point], limits: Limits) -> None:
+    assume(all(allowed([p], limits) for p in layout))
+    planned = plan({f"p{i}": p for i, p in enumerate(layout)}, limits)
+    best = min(
+        (len(groups), sum(max(p.end for p in g) - min(p.address for p in g) for g in groups))
+        for groups in partitions(layout)
+        if all(allowed(group, limits) for group in groups)
+    )
+    assert (len(planned), sum(block.count for block in planned)) == best

@@ -1,0 +1,159 @@
+"""The commands as people type them: what they print, and with which status they end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.sitegate import Running, eventually, free_port, sitegate
+
+DEMO = "configs/site.demo.yaml"
+READ_ENERGY = "FE FE FE FE 68 61 01 00 00 00 00 68 11 04 33 33 34 33 14 16"
+
+SITE = """
+site: {{id: small, name: Small, simulated: true}}
+links:
+  net: {{kind: tcp, host: 127.0.0.1, port: {port}, timeout: 300ms}}
+devices:
+  main: {{link: net, profile: eastron_sdm630, address: {{unit: 1}}, role: main}}
+  gone: {{link: net, profile: eastron_sdm120, address: {{unit: 9}}, role: main}}
+page: {{port: 0}}
+"""
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "run", "simulate", "check", "probe", "decode", "profiles", "buffer", "schema"]
+)
+def test_every_command_explains_itself(command: str) -> None:
+    done = sitegate(command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_wrong_use_is_status_2() -> None:
+    assert sitegate("run").returncode == 2
+    assert sitegate("fly").returncode == 2
+    assert sitegate("decode", "morse").returncode == 2
+
+
+def test_check_forecasts_every_wire() -> None:
+    done = sitegate("check", DEMO, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["ok"]
+    assert 0 < found["links"]["meters"]["share"] < 1
+    assert all(r["requests"] >= 1 and r["wire_s"] > 0 for link in found["links"].values() for r in link["rounds"])
+
+
+def test_check_says_when_a_wire_is_too_slow(tmp_path: Path) -> None:
+    site = tmp_path / "slow.yaml"
+    site.write_text(
+        "site: {id: slow, name: Slow}\n"
+        "links: {bus: {kind: serial, port: /dev/ttyUSB9, baudrate: 1200}}\n"
+        "devices:\n"
+        "  a: {link: bus, profile: eastron_sdm630, address: {unit: 1}, every: 1s}\n"
+    )
+    done = sitegate("check", str(site))
+    assert done.returncode == 1
+    assert "bus: needs" in done.stdout
+    assert "raise the baud rate" in done.stdout
+
+
+def test_a_broken_site_file_names_every_mistake_and_starts_nothing(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "site: {id: Bad Name, name: X, timezone: Asia/Chansha}\n"  # 1 id, 2 time zone
+        "links:\n"
+        "  bus: {kind: serial, port: /dev/ttyS0, baudrate: 9601}\n"  # 3 baud rate
+        "devices:\n"
+        "  a: {link: bus, profile: eastron_sdm639, address: {unit: 1}}\n"  # 4 profile
+        "  b: {link: bsu, profile: eastron_sdm120, address: {unit: 2}}\n"  # 5 link
+        "  c: {link: bus, profile: dlt645_three_phase, address: {meter: 000000123456}}\n"  # 6 unquoted
+        "  d: {link: bus, profile: eastron_sdm120, address: {unit: 7}, evry: 5s}\n"  # 7 unknown key
+        "  e: {link: bus, profile: eastron_sdm120, address: {unit: 7}, every: 5}\n"  # 8 duration (9 unit twice)
+    )
+    for command in ("check", "run"):
+        done = sitegate(command, str(site))
+        assert done.returncode == 1
+        for line, word in [(1, "id"), (1, "Chansha"), (3, "9601"), (5, "eastron_sdm630"), (6, "bus"), (7, "quotes")]:
+            assert any(f"site.yaml:{line}:" in p and word in p for p in done.stderr.splitlines()), (word, done.stderr)
+        assert any("site.yaml:8:" in p and "every" in p for p in done.stderr.splitlines())
+        assert any("site.yaml:9:" in p and "5s" in p for p in done.stderr.splitlines())
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_decode_reads_lines_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
+    done = sitegate("decode", "dlt645", stdin=f"# a comment\n\n{READ_ENERGY}\n")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["di"] == "00010000"
+    file = tmp_path / "frames.txt"
+    file.write_text("01 04 00 34 00 02 30 05\n")
+    done = sitegate("decode", "modbus-rtu", str(file))
+    assert json.loads(done.stdout)["function"] == 4
+
+
+def test_decode_names_rubbish_and_goes_on() -> None:
+    done = sitegate("decode", "dlt645", "-", stdin=f"not hex at all\n{READ_ENERGY[:-2]}17\n{READ_ENERGY}\n")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [f["valid"] for f in found] == [False, False, True]
+    assert [f.get("error") for f in found[:2]] == ["not_hex", "end_byte"]
+    assert done.returncode == 1
+
+
+def test_profiles_list_show_and_test(tmp_path: Path) -> None:
+    listed = json.loads(sitegate("profiles", "list", "--json").stdout)
+    assert len(listed) >= 10
+    assert all(p["source"] and p["verified"] in ("simulated", "bench", "field") for p in listed)
+    assert "voltage_l1_v" in sitegate("profiles", "show", "eastron_sdm630").stdout
+    unknown = sitegate("profiles", "show", "eastron_sdm631")
+    assert unknown.returncode == 2
+    assert "eastron_sdm630" in unknown.stderr
+    tested = json.loads(sitegate("profiles", "test", "--json").stdout)
+    assert tested == {"tested": len(listed), "failed": 0, "faults": {}}
+    wrong = tmp_path / "wrong.yaml"
+    text = Path("configs/profiles/renke_noise.yaml").read_text()
+    wrong.write_text(text.replace("profile: renke_noise", "profile: wrong").replace("scale: 0.1", "scale: 0.2"))
+    done = sitegate("profiles", "test", str(wrong))
+    assert done.returncode == 1
+    assert "noise_la_db" in done.stderr
+
+
+def test_schemas_are_json() -> None:
+    assert json.loads(sitegate("schema", "site").stdout)["properties"]["links"]
+    assert json.loads(sitegate("schema", "profile").stdout)
+
+
+def test_probe_shows_value_beside_raw_bytes_and_names_silence(tmp_path: Path) -> None:
+    port = free_port()
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        SITE.format(port=port)
+        .replace("gone: {link: net", "gone: {link: other")
+        .replace("devices:", f"  other: {{kind: tcp, host: 127.0.0.1, port: {free_port()}}}\ndevices:")
+    )
+    with_devices = tmp_path / "devices.yaml"
+    with_devices.write_text("\n".join(line for line in SITE.format(port=port).splitlines() if "gone" not in line))
+    with Running("simulate", str(with_devices), log=tmp_path / "simulate.log"):
+        done = eventually(
+            lambda: (d := sitegate("probe", str(site), "main", "--raw")).returncode == 0 and d,
+            what="an answer of the simulated meter",
+        )
+        assert "voltage_l1_v" in done.stdout
+        assert "> " in done.stdout
+        gone = sitegate("probe", str(site), "gone")
+        assert gone.returncode == 1
+        assert "127.0.0.1" in gone.stderr
+    unknown = sitegate("probe", str(site), "mian")
+    assert unknown.returncode == 2
+    assert "main" in unknown.stderr
+
+
+def test_buffer_stat_before_the_first_run_says_so(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE.format(port=free_port()))
+    done = sitegate("buffer", "stat", str(site))
+    assert done.returncode == 1
+    assert "has not run yet" in done.stderr
