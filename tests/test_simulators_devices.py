@@ -296,6 +296,12 @@ def test_the_crane_publishes_the_platforms_own_fields(world: World) -> None:
     assert message["height"] == pytest.approx(world.crane.height_m, abs=0.01)
 
 
+def test_a_counter_starts_again_where_its_register_ends() -> None:
+    rule = PROFILES["dlt645_three_phase"].rules["energy_import_kwh"]
+    assert rule.wrap == 1_000_000
+    assert to_raw(rule, 1_000_123.45) == pytest.approx(123.45)
+
+
 @given(st.sampled_from(sorted(PROFILES)), st.data())
 def test_raw_numbers_are_the_way_back_through_the_scaling(name: str, data: st.DataObject) -> None:
     rule = PROFILES[name].rules[data.draw(st.sampled_from(sorted(PROFILES[name].points)))]

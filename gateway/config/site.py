@@ -175,7 +175,7 @@ class DeviceConfig(Model):
     without: tuple[str, ...] = ()
     """Points of the profile that this device does not have: modules that are not fitted."""
     role: str | None = None
-    """What a simulator plays here (simulators/world.py); the gateway ignores it."""
+    """What a simulator plays here (simulators/roles.py); the gateway ignores it."""
 
 
 class BufferConfig(Model):

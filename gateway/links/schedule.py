@@ -36,6 +36,8 @@ class Round:
     @property
     def points(self) -> tuple[str, ...]:
         """All points that are due, in the order of the rhythms."""
+        if len(self.rhythms) == 1:
+            return self.rhythms[0].points
         return tuple(point for rhythm in self.rhythms for point in rhythm.points)
 
 
@@ -73,7 +75,7 @@ def held(rhythm: Rhythm, now_s: float) -> tuple[Rhythm, int]:
     passed = math.floor((now_s - rhythm.grid_s) / rhythm.period_s) + 1
     next_s = rhythm.grid_s + passed * rhythm.period_s
     skipped = max(0, round((next_s - rhythm.due_s) / rhythm.period_s) - 1)
-    return replace(rhythm, due_s=next_s), skipped
+    return Rhythm(rhythm.device, rhythm.points, rhythm.period_s, rhythm.grid_s, next_s), skipped
 
 
 def postponed(rhythm: Rhythm, until_s: float) -> Rhythm:

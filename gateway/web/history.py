@@ -14,7 +14,8 @@ from gateway.web.state import Bucket, PageState
 #: Time, mean, low, high, share of the expected readings that were good.
 Point = tuple[int, float | None, float | None, float | None, float]
 
-DEFAULT_SPAN_MS = 3_600_000
+#: What is answered without ``from`` and ``step``: every reading that the buffer keeps by default.
+DEFAULT_SPAN_MS = 900_000
 MAX_POINTS = 5_000
 MAX_RAW_MS = 2 * 3_600_000
 MAX_MS = 4_102_444_800_000  # the year 2100
@@ -84,6 +85,9 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
 
 
 def _default_step(span_ms: int) -> int:
+    """Single readings (0) for a quarter of an hour, else the finest step that keeps a chart readable."""
+    if span_ms <= DEFAULT_SPAN_MS:
+        return 0
     return next((s for s in STEPS_S if span_ms <= s * 1000 * COMFORTABLE_POINTS), STEPS_S[-1])
 
 

@@ -31,8 +31,8 @@ def bucket(start_ms: int, mean: float | None) -> DemoBucket:
     return DemoBucket(start_ms, mean, mean, mean, 1, 1.0)
 
 
-def test_the_default_is_the_last_hour_in_minutes() -> None:
-    assert parse(STATE, NOISE, NOW) == Query("noise-1", "noise_la_db", NOW - 3_600_000, NOW, 60)
+def test_the_default_is_every_reading_of_the_last_quarter_of_an_hour() -> None:
+    assert parse(STATE, NOISE, NOW) == Query("noise-1", "noise_la_db", NOW - 900_000, NOW, 0)
 
 
 @pytest.mark.parametrize("extra", [{"step": "5"}, {"step": "0"}, {"raw": "1"}, {"raw": "", "step": "60"}])

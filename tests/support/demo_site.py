@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,13 +18,7 @@ from drivers.transport.tcp import TcpStream
 from gateway.config.loader import LoadedDevice, LoadedSite, load_site
 from gateway.config.profiles import engineering_value
 from gateway.config.site import Link, SerialLink, TcpLink
-
-
-def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.support.mosquitto import free_port
 
 
 def demo_site(folder: Path, **changes: dict[str, Any]) -> LoadedSite:

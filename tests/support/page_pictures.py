@@ -1,4 +1,7 @@
-"""Takes the pictures in docs/images from the made-up site: ``python -m tests.support.page_pictures docs/images``."""
+"""Takes the pictures in docs/images: ``python -m tests.support.page_pictures docs/images http://127.0.0.1:8080``.
+
+The address is that of a demo that has run for a while; the picture of a site in trouble is of a made-up one.
+"""
 
 from __future__ import annotations
 
@@ -9,38 +12,40 @@ from pathlib import Path
 
 from gateway.clock import SystemClock
 from gateway.web.server import PageServer
-from tests.support.browser import browser_tab
+from tests.support.browser import Tab, browser_tab
 from tests.support.page_demo import make_demo
 
-#: file, width, height, dark, trouble, address
-PICTURES = [
-    ("page-phone-zh.png", 390, 844, False, False, "?lang=zh"),
-    ("page-desktop-en.png", 1280, 860, False, False, "?lang=en"),
-    ("page-trouble-en.png", 1280, 860, True, True, "?lang=en"),
-    ("page-chart-zh.png", 390, 844, True, False, "?lang=zh#/noise-1/noise_la_db"),
+#: file, width, height, dark, address, what must be there
+DEMO = [
+    ("page-phone-zh.png", 390, 844, False, "?lang=zh", ".tile .line"),
+    ("page-desktop-en.png", 1280, 860, False, "?lang=en", ".tile .line"),
+    ("page-chart-zh.png", 390, 844, True, "?lang=zh#/noise-gate/noise_la_db", ".chart"),
 ]
-DRAWN = "[...document.querySelectorAll('.tile .line')].slice(0, 2).every((line) => line.getAttribute('d'))"
 
 
-async def take(folder: Path) -> None:
+async def take(folder: Path, demo_url: str) -> None:
     """Write every picture; a second or two each."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         async with browser_tab(Path(profile)) as tab:
-            for name, width, height, dark, trouble, address in PICTURES:
-                demo = make_demo(SystemClock())
-                if trouble:
-                    demo.trouble(SystemClock().wall_ms())
-                server = PageServer(demo.state, "127.0.0.1", 0)
-                await server.start()
+            for name, width, height, dark, address, needed in DEMO:
                 await tab.look(width=width, height=height, dark=dark)
-                await tab.open(server.url + address)
-                chart = "document.querySelector('.chart')" if "#" in address else "true"
-                lines = "document.querySelector('.findings .fault')" if trouble else DRAWN
-                await tab.wait_for(f"document.querySelector('.live.on') && {lines} && {chart}")
-                await tab.evaluate("new Promise((done) => setTimeout(done, 800))")
-                await tab.picture(folder / name)
-                await server.stop()
+                await _picture(tab, demo_url.rstrip("/") + "/" + address, needed, folder / name)
+            trouble = make_demo(SystemClock())
+            trouble.trouble(SystemClock().wall_ms())
+            server = PageServer(trouble.state, "127.0.0.1", 0)
+            await server.start()
+            await tab.look(width=1280, height=860, dark=True)
+            await _picture(tab, server.url + "?lang=en", ".findings .fault", folder / "page-trouble-en.png")
+            await server.stop()
+
+
+async def _picture(tab: Tab, url: str, needed: str, file: Path) -> None:
+    await tab.open("about:blank")  # an address that differs in its fragment only would not load again
+    await tab.open(url)
+    await tab.wait_for(f"document.querySelector('.live.on') && document.querySelector('{needed}')")
+    await tab.evaluate("new Promise((done) => setTimeout(done, 1500))")  # the lines come one by one
+    await tab.picture(file)
 
 
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1])))
+    asyncio.run(take(Path(sys.argv[1]), sys.argv[2]))

@@ -55,6 +55,8 @@ byId("language").addEventListener("click", () => {
   build();
 });
 
+addEventListener("hashchange", () => openFromAddress(location.hash)); // a link, or the back button
+
 chooseLanguage();
 build();
 connect({

@@ -14,7 +14,10 @@ const AGAIN_DEFAULT_MS = 30_000;
 
 let open = null; // {entry, range, history, parts, asking, timer}
 
-export function openSheet(entry, range = "1h") {
+/** An hour, or a quarter of one while the gateway has not run that long. */
+const usualRange = () => (nowMs() - store.site.started_ms < RANGES["15m"][0] ? "15m" : "1h");
+
+export function openSheet(entry, range = usualRange()) {
   closeSheet();
   const device = store.devices.find((d) => d.name === entry.device);
   const parts = {
@@ -53,7 +56,8 @@ export function closeSheet() {
 export function openFromAddress(hash) {
   const [, device, metric] = hash.split("/");
   const entry = store.values.get(keyOf(device, metric));
-  if (entry) openSheet(entry);
+  if (!entry) closeSheet();
+  else if (open?.entry !== entry) openSheet(entry);
 }
 
 /** The current value at the top follows the live data. */

@@ -1,10 +1,12 @@
-// The small line on a tile: minutes of the last hour, then what this page has seen live. Gaps stay gaps.
+// The small line on a tile: minutes of the last hour (single readings while the gateway is young), then what this
+// page has seen live. Gaps stay gaps.
 
 import { svg } from "./dom.js";
-import { fetchJson, isStale, nowMs } from "./live.js";
+import { fetchJson, isStale, nowMs, store } from "./live.js";
 
 const WINDOW_MS = 3_600_000;
-const MIN_SPAN_MS = 120_000;
+const MIN_SPAN_MS = 60_000;
+const YOUNG_MS = 600_000;
 const POINTS = 120;
 const AT_ONCE = 3;
 
@@ -51,10 +53,12 @@ export class Spark {
 
   async load() {
     const { device, metric } = this.value;
-    const history = await fetchJson(`/api/history?device=${device}&metric=${metric}&step=60`);
-    const minutes = history.points.map(([ms, mean]) => [Math.min(ms + 30_000, nowMs()), mean]);
-    const since = minutes.length ? minutes[minutes.length - 1][0] : 0;
-    this.points = [...minutes, ...this.points.filter(([ms]) => ms > since)];
+    const young = nowMs() - store.site.started_ms < YOUNG_MS;
+    const asked = young ? "step=1" : `step=60&from=${Math.round(nowMs()) - WINDOW_MS}`;
+    const history = await fetchJson(`/api/history?device=${device}&metric=${metric}&${asked}`);
+    const known = history.points.map(([ms, mean]) => [young ? ms : Math.min(ms + 30_000, nowMs()), mean]);
+    const since = known.length ? known[known.length - 1][0] : 0;
+    this.points = [...known, ...this.points.filter(([ms]) => ms > since)];
     this.draw();
   }
 
