@@ -6,11 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from gateway.commands.output import FINE, PROBLEM, complain_all, print_json, print_table, say
+from gateway.commands.output import FINE, PROBLEM, print_json, print_table, say
 from gateway.config.check import check_site
 from gateway.config.loader import LoadedSite, load_site
 from gateway.config.site import MqttLink
-from gateway.errors import ConfigError
 from gateway.links.forecast import Load, forecast
 from gateway.links.wires import make_line, polled
 
@@ -20,15 +19,15 @@ FULL = 0.9
 
 def check(file: Path, *, as_json: bool) -> int:
     """Print problems, or the forecast of every polled wire. 1 when something is wrong or does not fit."""
-    try:
-        site = load_site(file)
-        if wrong := check_site(file):
-            raise ConfigError(wrong)
-    except ConfigError as error:
+    if problems := check_site(file):
         if as_json:
-            print_json({"ok": False, "problems": [dataclasses.asdict(p) for p in error.problems]})
-            return PROBLEM
-        return complain_all(error)
+            print_json({"ok": False, "problems": [dataclasses.asdict(p) for p in problems]})
+        else:
+            for problem in problems:
+                say(str(problem))
+            say(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found")
+        return PROBLEM
+    site = load_site(file)
     loads = {name: _loads(site, name) for name in site.config.links}
     shares = {name: sum(load.share for load in members) for name, members in loads.items()}
     full = [name for name, share in shares.items() if share > FULL]

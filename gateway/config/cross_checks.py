@@ -5,6 +5,7 @@ The checks read the raw data of the file, not the models, so that they speak eve
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,24 @@ def check_sinks(data: Any, report: Report) -> None:
         for key in _SINK_NEEDS.get(api, ()) if isinstance(api, str) and sink.get("kind") == "influxdb" else ():
             if not sink.get(key):
                 report.add(("sinks", name, key), f"api {api} needs {key}; write it here", at_key=True)
+
+
+def check_page(data: Any, report: Report) -> None:
+    """Nobody but this machine sees the page before it has a password."""
+    page = data.get("page") if isinstance(data, dict) else None
+    if not isinstance(page, dict) or page.get("password"):
+        return
+    if isinstance(host := page.get("host"), str) and not is_loopback(host):
+        text = "this shows the page to the network: write page.password too, or keep host 127.0.0.1"
+        report.add(("page", "host"), text)
+
+
+def is_loopback(host: str) -> bool:
+    """True for names and addresses that lead to this machine only."""
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def check_mqtt_files(data: Any, report: Report) -> None:

@@ -58,6 +58,7 @@ def load_site(path: str | Path) -> LoadedSite:
     cross_checks.check_links(data, report)
     cross_checks.check_sinks(data, report)
     cross_checks.check_mqtt_files(data, report)
+    cross_checks.check_page(data, report)
     profiles = _profiles(data, folder / "profiles", report)
     addresses = _check_devices(data, profiles, report)
     report.finish()

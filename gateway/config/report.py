@@ -91,10 +91,14 @@ class Report:
         for p in problems:
             self._problems.setdefault((p.line, p.column, f"{p.file}:{p.path}"), p)
 
+    def problems(self) -> list[Problem]:
+        """Return everything noted so far, sorted."""
+        return sorted(self._problems.values())
+
     def finish(self) -> None:
-        """Raise ConfigError with everything noted, sorted, if there is anything."""
+        """Raise ConfigError with everything noted, if there is anything."""
         if self._problems:
-            raise ConfigError(sorted(self._problems.values()))
+            raise ConfigError(self.problems())
 
     def check(self, model: type[M], data: Any, path: Path = ()) -> M | None:
         """Return the validated model, or None after noting every problem."""

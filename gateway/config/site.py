@@ -223,7 +223,10 @@ class PageConfig(Model):
     """The local page and HTTP API."""
 
     host: str = "127.0.0.1"
+    """Any address but this machine's own (127.0.0.1) needs a password."""
     port: int = Field(default=8080, ge=0, le=65535)
+    password: Secret | None = Field(default=None, repr=False)
+    """Browsers ask for it; the user name does not matter. /healthz stays open."""
 
 
 class SiteConfig(Model):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import ipaddress
 import json
 import logging
 from collections.abc import Callable
 
+import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
@@ -16,6 +19,8 @@ from gateway.web.history import BadQuery, NotKnown
 
 #: A connection that has not sent its first whole request by then is closed.
 FIRST_REQUEST_S = 10.0
+#: A wrong password is answered after this time.
+WRONG_PASSWORD_S = 1.0
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'; "
@@ -26,6 +31,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+log = structlog.get_logger()
+
 _WILDCARDS = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
 _LOCAL_ENDINGS = (".local", ".lan", ".internal", ".home.arpa")
 
@@ -65,11 +72,22 @@ def problem(status: int, text: str) -> web.Response:
     )
 
 
+def password_given(authorization: str, password: str) -> bool:
+    """Whether a Basic Authorization header carries the password; the user name does not matter."""
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        given = base64.b64decode(encoded.strip(), validate=True)
+    except ValueError:
+        return False
+    return scheme.lower() == "basic" and hmac.compare_digest(given.partition(b":")[2], password.encode())
+
+
 class Guard:
     """The middleware of one page, and the deadline for connections that never finish their first request."""
 
-    def __init__(self, bound_to: str) -> None:
+    def __init__(self, bound_to: str, password: str | None = None) -> None:
         self._bound_to = bound_to
+        self._password = password
         self._mute: set[asyncio.Protocol] = set()
         """Connections that have not sent a whole request yet."""
 
@@ -101,9 +119,22 @@ class Guard:
                 response = problem(405, "The page is read-only: use GET or HEAD.")
                 response.headers["Allow"] = "GET, HEAD"
                 return response
+            if self._password is not None and request.path != "/healthz":
+                authorization = request.headers.get("Authorization", "")
+                if not password_given(authorization, self._password):
+                    return await _ask_for_password(request, wrong=bool(authorization))
             return await _answer(request, handler)
 
         return guard
+
+
+async def _ask_for_password(request: web.Request, *, wrong: bool) -> web.Response:
+    if wrong:  # guessing is slow, and seen
+        log.warning("wrong password for the page", address=request.remote)
+        await asyncio.sleep(WRONG_PASSWORD_S)
+    response = problem(401, "This page needs its password (page.password in the site file); any user name will do.")
+    response.headers["WWW-Authenticate"] = 'Basic realm="Sitegate", charset="UTF-8"'
+    return response
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:

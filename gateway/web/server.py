@@ -41,7 +41,7 @@ class PageServer:
         self._hub = EventHub(state)
         self._registry = metrics.make_registry(state, self._hub)
         self._files = load_files()
-        self._guard = Guard(host)
+        self._guard = Guard(host, state.site.page.password)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None

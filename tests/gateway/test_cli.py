@@ -77,10 +77,11 @@ def test_a_broken_site_file_names_every_mistake_and_starts_nothing(tmp_path: Pat
     for command in ("check", "run"):
         done = sitegate(command, str(site))
         assert done.returncode == 1
+        said = done.stdout if command == "check" else done.stderr
         for line, word in [(1, "id"), (1, "Chansha"), (3, "9601"), (5, "eastron_sdm630"), (6, "bus"), (7, "quotes")]:
-            assert any(f"site.yaml:{line}:" in p and word in p for p in done.stderr.splitlines()), (word, done.stderr)
-        assert any("site.yaml:8:" in p and "every" in p for p in done.stderr.splitlines())
-        assert any("site.yaml:9:" in p and "5s" in p for p in done.stderr.splitlines())
+            assert any(f"site.yaml:{line}:" in p and word in p for p in said.splitlines()), (word, said)
+        assert any("site.yaml:8:" in p and "every" in p for p in said.splitlines())
+        assert any("site.yaml:9:" in p and "5s" in p for p in said.splitlines())
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
 
@@ -157,3 +158,16 @@ def test_buffer_stat_before_the_first_run_says_so(tmp_path: Path) -> None:
     done = sitegate("buffer", "stat", str(site))
     assert done.returncode == 1
     assert "has not run yet" in done.stderr
+
+
+def test_check_tries_the_broker_on_this_machine_even_when_more_is_wrong(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "site: {id: mq, name: MQ}\n"
+        f"links: {{mq: {{kind: mqtt, host: 127.0.0.1, port: {free_port()}}}}}\n"
+        "devices: {crane: {link: mq, profile: yunzhu_tower_crain, address: {id: c1}}}\n"
+    )
+    done = sitegate("check", str(site))
+    assert done.returncode == 1
+    assert "site.yaml:2:32: links.mq.host: no broker answers on 127.0.0.1" in done.stdout
+    assert "yunzhu_tower_crane" in done.stdout

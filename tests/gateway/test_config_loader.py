@@ -132,7 +132,7 @@ def test_the_example_loads_as_it_is() -> None:
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example with every ``#key`` opened."""
-    for name in ("MQTT_PASSWORD", "INFLUX_PASSWORD", "INFLUX_TOKEN"):
+    for name in ("MQTT_PASSWORD", "INFLUX_PASSWORD", "INFLUX_TOKEN", "SITEGATE_PAGE_PASSWORD"):
         monkeypatch.setenv(name, "a-real-secret")
     (tmp_path / "certs").mkdir()
     for name in ("ca.pem", "gateway.pem", "gateway.key"):

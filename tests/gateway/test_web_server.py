@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.config.site import PageConfig
 from gateway.errors import AddressUnavailable
 from gateway.web import events, guard
 from gateway.web.files import load_files
@@ -315,3 +318,30 @@ async def test_an_address_of_another_machine_is_a_sentence(demo: Demo) -> None:
     with pytest.raises(AddressUnavailable, match="no such address"):
         await page.start()
     await page.stop()
+
+
+async def test_a_page_with_a_password_asks_for_it_and_slows_guesses(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = make_demo(CLOCK)
+    site = demo.state.site.model_copy(update={"page": PageConfig(password="工地-right")})
+    page = PageServer(replace(demo.state, site=site), "127.0.0.1", 0)
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_S", 0.15)
+    await page.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+
+            async def status(path: str, password: str | None) -> tuple[int, float]:
+                basic = base64.b64encode(f"any:{password}".encode()).decode()
+                headers = {} if password is None else {"Authorization": f"Basic {basic}"}
+                begun_s = time.monotonic()
+                async with session.get(page.url + path, headers=headers) as answer:
+                    return answer.status, time.monotonic() - begun_s
+
+            assert (await status("api/latest", None))[0] == 401
+            assert (await status("static/app.js", None))[0] == 401
+            assert (await status("healthz", None))[0] == 200
+            assert (await status("api/latest", "工地-right"))[0] == 200
+            wrong, seconds = await status("api/latest", "工地-wrong")
+            assert wrong == 401
+            assert seconds >= 0.15
+    finally:
+        await page.stop()
