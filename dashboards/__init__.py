@@ -1,0 +1,1 @@
+"""Grafana dashboards as JSON. Empty until they are built from the vocabulary."""

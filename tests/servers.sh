@@ -3,7 +3,7 @@
 # otherwise names them. In CI a missing server fails here, not as a silent skip later.
 set -u
 missing=""
-for pair in mosquitto:mosquitto influxd:influxdb victoria-metrics:victoria-metrics mbpoll:mbpoll chromium:chromium \
+for pair in mosquitto:mosquitto influxd:influxdb victoria-metrics:victoria-metrics mbpoll:mbpoll chromium:chromium openssl:openssl \
             fc-list:fontconfig; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
