@@ -5,6 +5,8 @@ Exit status: 0 fine, 1 a problem was found, 2 wrong use of the command line.
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -21,6 +23,8 @@ app = typer.Typer(
 )
 profiles_app = typer.Typer(help="Device profiles: list, show, test.", no_args_is_help=True)
 buffer_app = typer.Typer(help="Look into a gateway's buffer while the gateway is stopped.", no_args_is_help=True)
+alerts_app = typer.Typer(help="Limits and alarms: the rules, their tests, and what is open.", no_args_is_help=True)
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(buffer_app, name="buffer")
 
@@ -143,6 +147,28 @@ def profiles_test(
     raise typer.Exit(test(files or [], as_json=json))
 
 
+@alerts_app.command("rules")
+def alerts_rules(
+    site: Annotated[Optional[Path], typer.Argument(metavar="[SITE.yaml]", help="What it has chosen.")] = None,  # noqa: UP045  # typer reads it
+    json: Json = False,
+) -> None:
+    """List the rules with their limits and sources, and how sure those are."""
+    from gateway.commands.alerts import rules
+
+    raise typer.Exit(rules(site, as_json=json))
+
+
+@alerts_app.command("test")
+def alerts_test(
+    files: Annotated[Optional[list[Path]], typer.Argument(metavar="[FILE…]", help="Default: all shipped ones.")] = None,  # noqa: UP045  # typer reads it
+    json: Json = False,
+) -> None:
+    """Run the cases beside rule files; a rule without a case is a problem."""
+    from gateway.commands.alerts import test
+
+    raise typer.Exit(test(files or [], as_json=json))
+
+
 @buffer_app.command("stat")
 def buffer_stat(site: SiteFile, json: Json = False) -> None:
     """Say what is in the buffer of a stopped gateway."""
@@ -161,9 +187,9 @@ def buffer_export(site: SiteFile) -> None:
 
 @app.command()
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="site|profile", help="Which kind of file.")] = "site",
+    kind: Annotated[str, typer.Argument(metavar="site|profile|metrics", help="Which of them.")] = "site",
 ) -> None:
-    """Print the JSON Schema of site files or profiles, for editors."""
+    """Print the JSON Schema of site files or profiles, for editors, or the table of all metrics."""
     from gateway.commands.schema import schema as command
 
     raise typer.Exit(command(kind))
@@ -171,7 +197,14 @@ def schema(
 
 def main() -> None:
     """Entry point of the ``sitegate`` command."""
-    app(prog_name="sitegate")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without Chinese
+    try:
+        app(prog_name="sitegate")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
+    except OSError as why:
+        sys.stderr.write(f"{why}\n")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

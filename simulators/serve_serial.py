@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import pty
 import tty
@@ -33,7 +34,7 @@ def serve_serial(port: str, bus: Bus, *, char_s: float = 0.0, echo: bool = False
         tty.setraw(slave)
         os.set_blocking(master, False)
         # Our own hold on the slave keeps the line alive while the gateway closes and opens it.
-        with _link(Path(port), os.ttyname(slave)), _answering(master, bus, char_s, echo):
+        with _only_one(Path(port)), _link(Path(port), os.ttyname(slave)), _answering(master, bus, char_s, echo):
             yield
     finally:
         os.close(master)
@@ -86,10 +87,31 @@ def _answering(master: int, bus: Bus, char_s: float, echo: bool) -> Iterator[Non
 
 
 @contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Hold the port against a second simulator, which would take a living line for one left behind."""
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.open("w")
+    except OSError as why:
+        raise SimulatorError(f"cannot make the simulated serial port {path}: {why.strerror}") from None
+    with held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SimulatorError(
+                f"another simulator plays {path}: stop it, or name another path in the site file"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
 def _link(path: Path, target: str) -> Iterator[None]:
     """Put the symbolic link there; never over a real device or a file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() and (not path.exists() or str(path.readlink()).startswith("/dev/pts/")):
             path.unlink()  # left behind by a simulator that was killed
         path.symlink_to(target)

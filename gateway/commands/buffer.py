@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from gateway.buffer import FILE_NAME
 from gateway.buffer.export import iter_export, stat_file
 from gateway.commands.output import FINE, PROBLEM, complain, complain_all, print_json, print_table
 from gateway.config.loader import load_site
@@ -19,7 +20,7 @@ def stat(file: Path, *, as_json: bool) -> int:
     try:
         found = stat_file(path)
     except (StoreBusy, OSError, sqlite3.DatabaseError) as why:
-        complain(why)
+        complain(_unreadable(path, why))
         return PROBLEM
     if as_json:
         print_json(found)
@@ -36,10 +37,19 @@ def export(file: Path) -> int:
     try:
         for record in iter_export(path):
             print_json(record)
+    except BrokenPipeError:
+        raise
     except (StoreBusy, OSError, sqlite3.DatabaseError) as why:
-        complain(why)
+        complain(_unreadable(path, why))
         return PROBLEM
     return FINE
+
+
+def _unreadable(path: Path, why: Exception) -> str:
+    if isinstance(why, StoreBusy):
+        return str(why)
+    advice = "run this as the gateway's user; a damaged file is set aside when the gateway starts"
+    return f"{path} cannot be read ({why}): {advice}"
 
 
 def _buffer_of(file: Path) -> Path | int:
@@ -47,7 +57,7 @@ def _buffer_of(file: Path) -> Path | int:
         site = load_site(file)
     except ConfigError as error:
         return complain_all(error)
-    path = Path(site.config.data_dir) / "buffer.sqlite"
+    path = site.config.data_dir / FILE_NAME
     if not path.exists():
         complain(f"{path} does not exist: this gateway has not run yet, or data_dir is another one")
         return PROBLEM

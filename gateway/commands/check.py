@@ -35,9 +35,8 @@ def check(file: Path, *, as_json: bool) -> int:
         links = {n: {"share": round(shares[n], 4), "rounds": [_plain(x) for x in loads[n]]} for n in loads}
         print_json({"ok": not full, "problems": [], "links": links, "overloaded": full})
         return PROBLEM if full else FINE
-    say(
-        f"{file} is fine: {len(site.devices)} devices on {len(site.config.links)} links, {len(site.config.sinks)} sinks"
-    )
+    verdict = "asks too much of a wire" if full else "is fine"
+    say(f"{file} {verdict}: {len(site.devices)} devices on {len(loads)} links, {len(site.config.sinks)} sinks")
     rows = [[n, *_row(load)] for n, members in loads.items() for load in members]
     if rows:
         print_table(["link", "device", "every", "points", "requests", "wire time", "share"], rows)

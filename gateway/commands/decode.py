@@ -11,11 +11,11 @@ from typing import Any
 
 from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, say
 
-#: Name on the command line -> module and function that turns bytes into one description per frame or error.
 DECODERS = {
     "dlt645": ("drivers.dlt645.decode", "describe"),
     "modbus-rtu": ("drivers.modbus.decode", "describe_stream"),
 }
+"""Name on the command line -> module and function that turns bytes into one description per frame or error."""
 LONGEST_LINE = 1_000_000
 
 
@@ -33,6 +33,8 @@ def decode(protocol: str, file: str) -> int:
                 say(json.dumps(found, ensure_ascii=False))
                 if not found["valid"]:
                     status = PROBLEM
+    except BrokenPipeError:
+        raise
     except OSError as why:
         complain(f"cannot read {file}: {why.strerror}")
         return MISUSE

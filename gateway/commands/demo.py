@@ -16,12 +16,12 @@ import configs
 from gateway.app import Gateway, running
 from gateway.commands.loop import run_loop, set_up_logging, told_to_stop
 from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, print_json, say
+from gateway.commands.simulate import is_scenario
 from gateway.config.loader import LoadedSite, load_site
 from gateway.config.site import MqttLink, SerialLink, TcpLink
 from gateway.errors import AddressUnavailable, StoreBusy
 from simulators.errors import SimulatorError
 from simulators.site import simulated_site
-from simulators.world import SCENARIOS
 
 QUIET_S = 0.25
 """Pause between two looks at whether every device has a good value."""
@@ -29,8 +29,7 @@ QUIET_S = 0.25
 
 def demo(*, port: int, seconds: float | None, scenario: str, seed: int, speed: float, as_json: bool) -> int:
     """Run until Ctrl-C or for ``seconds``; with ``as_json`` print one JSON object at the end and nothing else."""
-    if scenario not in SCENARIOS:
-        complain(f"there is no scenario {scenario!r}; choose one of {', '.join(SCENARIOS)}")
+    if not is_scenario(scenario):
         return MISUSE
     set_up_logging()
     if as_json:

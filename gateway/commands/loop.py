@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -15,10 +17,10 @@ T = TypeVar("T")
 
 
 async def told_to_stop(seconds: float | None) -> None:
-    """Return at SIGINT or SIGTERM, or after ``seconds``. A second signal ends the process the hard way."""
+    """Return when told (Ctrl-C, SIGTERM, a closed terminal) or after ``seconds``; a second signal ends it at once."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     try:
@@ -28,6 +30,13 @@ async def told_to_stop(seconds: float | None) -> None:
         for number in signals:
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_DFL)
+
+
+def leave_within(seconds: float, status: int) -> None:
+    """End the process by then, whatever threads still wait for a name server or broker; call when all is stored."""
+    timer = threading.Timer(seconds, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:

@@ -14,6 +14,7 @@ from gateway.config.loader import LoadedDevice, LoadedSite, load_site
 from gateway.config.site import MqttLink
 from gateway.errors import ConfigError
 from gateway.links.wires import make_line, polled
+from gateway.model import Mark
 from gateway.pipeline.normalize import Normalizer
 from gateway.vocabulary import METRICS
 
@@ -41,7 +42,7 @@ def probe(file: Path, device: str, *, show_raw: bool, as_json: bool) -> int:
         complain(f"{device} speaks by itself over MQTT: it cannot be asked. Run the gateway and look at its page")
         return MISUSE
     exchanges = run_loop(_probe(site, site.devices[device]))
-    good = all(e.failure is None and all(r["mark"] == "N" for r in e.rows) for e in exchanges)
+    good = all(e.failure is None and all(r["mark"] == Mark.GOOD for r in e.rows) for e in exchanges)
     if as_json:
         print_json({"device": device, "good": good, "exchanges": [_plain(e) for e in exchanges]})
     else:

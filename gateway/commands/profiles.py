@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, print_json, print_table, say
+from gateway.config.profile import Profile
 from gateway.config.profiles import list_profiles, read_profile, test_profile
 from gateway.config.report import unknown
 from gateway.errors import ConfigError
@@ -13,10 +15,9 @@ from gateway.errors import ConfigError
 
 def list_all(*, as_json: bool) -> int:
     """List the shipped profiles."""
-    profiles = [read_profile(file) for _, file in sorted(list_profiles().items())]
+    profiles = [read_profile(file) for file in list_profiles().values()]
     if as_json:
-        keys = ("name", "maker", "models", "title", "driver", "verified", "source")
-        print_json([{**{k: getattr(p, k) for k in keys}, "points": len(p.points)} for p in profiles])
+        print_json([{**_head(p), "points": len(p.points)} for p in profiles])
         return FINE
     rows = [[p.name, p.maker, ", ".join(p.models), p.driver, len(p.points), p.verified] for p in profiles]
     print_table(["profile", "maker", "models", "protocol", "points", "verified"], rows)
@@ -32,11 +33,7 @@ def show(name: str, *, as_json: bool) -> int:
     profile = read_profile(files[name])
     places = {m: {k: v for k, v in dataclasses.asdict(p).items() if v is not None} for m, p in profile.points.items()}
     if as_json:
-        head = {
-            k: getattr(profile, k)
-            for k in ("name", "maker", "models", "title", "driver", "verified", "source", "caveats")
-        }
-        print_json({**head, "points": places})
+        print_json({**_head(profile), "caveats": profile.caveats, "points": places})
         return FINE
     say(f"{profile.name}: {profile.title['en']} · {profile.title['zh']}")
     say(f"{profile.maker} {', '.join(profile.models)} · {profile.driver} · verified: {profile.verified}")
@@ -55,7 +52,7 @@ def show(name: str, *, as_json: bool) -> int:
 def test(files: list[Path], *, as_json: bool) -> int:
     """Run each profile's own example; without files, all shipped profiles."""
     results: dict[str, list[str]] = {}
-    for file in files or [f for _, f in sorted(list_profiles().items())]:
+    for file in files or list_profiles().values():
         try:
             profile = read_profile(file)
             results[profile.name] = test_profile(profile)
@@ -70,3 +67,7 @@ def test(files: list[Path], *, as_json: bool) -> int:
             for fault in faults:
                 complain(f"      {fault}")
     return PROBLEM if wrong else FINE
+
+
+def _head(profile: Profile) -> dict[str, Any]:
+    return {key: getattr(profile, key) for key in ("name", "maker", "models", "title", "driver", "verified", "source")}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.app import running
-from gateway.commands.loop import run_loop, set_up_logging, told_to_stop
+from gateway.commands.loop import leave_within, run_loop, set_up_logging, told_to_stop
 from gateway.commands.output import FINE, PROBLEM, complain, complain_all
 from gateway.config.loader import LoadedSite, load_site
 from gateway.errors import AddressUnavailable, ConfigError, StoreBusy
+
+LEAVE_S = 1.0
 
 
 def run(file: Path, seconds: float | None) -> int:
@@ -28,4 +30,5 @@ def run(file: Path, seconds: float | None) -> int:
 async def _run(site: LoadedSite, seconds: float | None) -> int:
     async with running(site):
         await told_to_stop(seconds)
+    leave_within(LEAVE_S, FINE)
     return FINE

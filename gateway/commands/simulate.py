@@ -13,10 +13,16 @@ from simulators.site import simulated_site
 from simulators.world import SCENARIOS
 
 
+def is_scenario(name: str) -> bool:
+    """Return whether there is such a scenario; complain if not."""
+    if name not in SCENARIOS:
+        complain(f"there is no scenario {name!r}; choose one of {', '.join(SCENARIOS)}")
+    return name in SCENARIOS
+
+
 def simulate(file: Path, *, scenario: str, seed: int, speed: float, seconds: float | None) -> int:
     """Run until Ctrl-C, or for ``seconds``."""
-    if scenario not in SCENARIOS:
-        complain(f"there is no scenario {scenario!r}; choose one of {', '.join(SCENARIOS)}")
+    if not is_scenario(scenario):
         return MISUSE
     try:
         site = load_site(file)

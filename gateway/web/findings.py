@@ -14,11 +14,11 @@ from gateway.web.state import DeviceView, PageState, is_stale
 
 FAULT, WARNING = "fault", "warning"
 
-#: Findings that make ``/healthz`` answer 503: the gateway as a whole does not do its work. A single silent device
-#: or a sink that is down is shown, but restarting or replacing the gateway would not help.
 UNHEALTHY = frozenset({"link_down", "link_silent", "buffer_full"})
+"""Findings that make ``/healthz`` answer 503: the gateway as a whole does not do its work. A single silent device or a
+sink that is down is shown, but restarting or replacing the gateway would not help."""
 
-SINK_DOWN_AFTER_MS = 5 * 60_000
+SINK_DOWN_AFTER_MS = 30_000
 HOURS_LEFT_LOW = 6.0
 FULL_SHARE = 0.95
 NAMED_METRICS = 3

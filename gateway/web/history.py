@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from gateway.ledger.bucket import Bucket
+from gateway.ledger.minute import mean_of
 from gateway.vocabulary import METRICS, Kind
-from gateway.web.state import Bucket, PageState
+from gateway.web.state import PageState
 
-#: Time, mean, low, high, share of the expected readings that were good.
 Point = tuple[int, float | None, float | None, float | None, float]
+"""Time, mean, low, high, share of the expected readings that were good."""
 
-#: What is answered without ``from`` and ``step``: every reading that the buffer keeps by default.
 DEFAULT_SPAN_MS = 900_000
+"""What is answered without ``from`` and ``step``: every reading that the buffer keeps by default."""
 MAX_POINTS = 5_000
 MAX_RAW_MS = 2 * 3_600_000
 MAX_MS = 4_102_444_800_000  # the year 2100
@@ -58,11 +60,11 @@ def parse(state: PageState, query: Mapping[str, str], now_ms: int) -> Query:
     metric = query["metric"]
     if metric not in METRICS or metric not in state.devices[device].every_s:
         raise NotKnown(f"Device {device} has no metric {metric[:80]!r}. /api/latest?device={device} lists its metrics.")
-    to_ms = _whole(query, "to", now_ms)
-    from_ms = _whole(query, "from", to_ms - DEFAULT_SPAN_MS)
+    to_ms = whole(query, "to", now_ms)
+    from_ms = whole(query, "from", to_ms - DEFAULT_SPAN_MS)
     if from_ms >= to_ms:
         raise BadQuery("'from' must be before 'to'; both are Unix milliseconds.")
-    step_s = _whole(query, "step", _default_step(to_ms - from_ms))
+    step_s = whole(query, "step", _default_step(to_ms - from_ms))
     if step_s < 60 or "raw" in query:
         if to_ms - from_ms > MAX_RAW_MS:
             raise BadQuery("Single readings are given for at most 2 hours; ask for a shorter time or for step=60.")
@@ -74,7 +76,8 @@ def parse(state: PageState, query: Mapping[str, str], now_ms: int) -> Query:
     return Query(device, metric, from_ms, to_ms, step_s)
 
 
-def _whole(query: Mapping[str, str], name: str, default: int) -> int:
+def whole(query: Mapping[str, str], name: str, default: int) -> int:
+    """Return a time or step of the question. Raises BadQuery."""
     text = query.get(name)
     if text is None:
         return default
@@ -108,7 +111,7 @@ def bucket_points(buckets: Sequence[Bucket], query: Query, now_ms: int) -> list[
     return [points[start] for start in sorted(points)]
 
 
-def answer(query: Query, points: Sequence[Point]) -> dict[str, Any]:
+def answer(query: Query, points: Sequence[Point], summary: Mapping[str, float | None]) -> dict[str, Any]:
     """The body of ``/api/history``."""
     metric = METRICS[query.metric]
     return {
@@ -119,32 +122,59 @@ def answer(query: Query, points: Sequence[Point]) -> dict[str, Any]:
         "from_ms": query.from_ms,
         "to_ms": query.to_ms,
         "step_s": query.step_s,
-        "summary": _summary(metric.kind, points),
+        "summary": summary,
         "points": points,
     }
 
 
-def _summary(kind: Kind, points: Sequence[Point]) -> dict[str, float | None]:
-    """The whole range in a few numbers; ``mean`` by the metric's kind, null where a mean says nothing.
+def bucket_summary(buckets: Sequence[Bucket], query: Query, now_ms: int) -> dict[str, float | None]:
+    """The whole range in a few numbers, whatever the step: means weighted by readings, share over all of the time."""
+    step_ms = query.step_s * 1000
+    covered_ms = math.fsum(b.valid_share * max(0, min(b.start_ms + step_ms, now_ms) - b.start_ms) for b in buckets)
+    kind = METRICS[query.metric].kind
+    weighted = [(b.mean, b.count) for b in buckets if b.mean is not None]
+    rises = [b.delta for b in buckets if b.delta is not None]
+    return _summary(
+        kind,
+        weighted,
+        [b.low for b in buckets if b.low is not None],
+        [b.high for b in buckets if b.high is not None],
+        math.fsum(rises) if rises else None,
+        covered_ms / _asked_ms(query, now_ms),
+    )
 
-    ``growth`` (counters only) adds up the rises between points: a meter that was replaced does not subtract.
-    """
-    means = [p[1] for p in points if p[1] is not None]
-    lows = [p[2] for p in points if p[2] is not None]
-    highs = [p[3] for p in points if p[3] is not None]
-    mean = None
-    if means and kind is Kind.GAUGE:
-        mean = math.fsum(means) / len(means)
-    elif means and kind is Kind.LEVEL_DB:
-        mean = 10 * math.log10(math.fsum(10 ** (level / 10) for level in means) / len(means))
-    growth = None
-    if kind is Kind.COUNTER and means:
-        growth = math.fsum(max(0.0, after - before) for before, after in pairwise(means))
+
+def reading_summary(
+    readings: Sequence[tuple[int, float | None]], query: Query, now_ms: int, every_s: float
+) -> dict[str, float | None]:
+    """The same of single readings, one due ``every_s``: a time without readings is a time without data."""
+    good = [v for _, v in readings if v is not None]
+    rises = math.fsum(max(0.0, after - before) for before, after in pairwise(good))
+    kind = METRICS[query.metric].kind
+    share = len(good) * every_s * 1000 / _asked_ms(query, now_ms)
+    return _summary(kind, [(v, 1) for v in good], good, good, rises if good else None, share)
+
+
+def _asked_ms(query: Query, now_ms: int) -> int:
+    """The part of the range that is not in the future."""
+    return max(1, min(query.to_ms, now_ms) - query.from_ms)
+
+
+def _summary(
+    kind: Kind,
+    weighted: Sequence[tuple[float, int]],
+    lows: Sequence[float],
+    highs: Sequence[float],
+    growth: float | None,
+    share: float,
+) -> dict[str, float | None]:
+    """``mean`` by the metric's kind, null where a mean says nothing; ``growth`` is what a counter rose."""
     circular = kind is Kind.DIRECTION  # 359 degrees is not more than 1 degree
+    mean, _ = mean_of(kind, [(mean, count, None) for mean, count in weighted])
     return {
         "low": None if circular else min(lows, default=None),
         "high": None if circular else max(highs, default=None),
-        "mean": mean,
-        "growth": growth,
-        "share": math.fsum(p[4] for p in points) / len(points) if points else 0.0,
+        "mean": None if circular else mean,
+        "growth": growth if kind is Kind.COUNTER else None,
+        "share": min(1.0, share),
     }

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ledger.bucket import Bucket
 from gateway.web.history import (
     MAX_POINTS,
     BadQuery,
     NotKnown,
     Query,
-    answer,
     bucket_points,
+    bucket_summary,
     parse,
+    reading_summary,
     single_points,
 )
 from tests.support.clock import ManualClock
-from tests.support.page_demo import DemoBucket, make_demo
+from tests.support.page_demo import make_demo
 
 CLOCK = ManualClock()
 NOW = CLOCK.wall_ms()
@@ -27,8 +30,8 @@ STATE = make_demo(CLOCK).state
 NOISE = {"device": "noise-1", "metric": "noise_la_db"}
 
 
-def bucket(start_ms: int, mean: float | None) -> DemoBucket:
-    return DemoBucket(start_ms, mean, mean, mean, 1, 1.0)
+def bucket(start_ms: int, mean: float | None) -> Bucket:
+    return Bucket(start_ms, mean, mean, mean, 1, 1.0)
 
 
 def test_the_default_is_every_reading_of_the_last_quarter_of_an_hour() -> None:
@@ -101,7 +104,7 @@ def test_every_past_step_is_there_once_and_only_buckets_have_values(
 def test_points_carry_mean_low_high_and_share() -> None:
     start = NOW // 60_000 * 60_000 - 60_000
     query = Query("noise-1", "noise_la_db", start, start + 60_000, 60)
-    points = bucket_points([DemoBucket(start, 51.0, 63.5, 58.2, 55, 0.92)], query, NOW)
+    points = bucket_points([Bucket(start, 51.0, 63.5, 58.2, 55, 0.92)], query, NOW)
     assert points == [(start, 58.2, 51.0, 63.5, 0.92)]
 
 
@@ -109,24 +112,43 @@ def test_single_readings_that_were_not_good_are_null() -> None:
     assert single_points([(1, 2.5), (2, None)]) == [(1, 2.5, 2.5, 2.5, 1.0), (2, None, None, None, 0.0)]
 
 
-def summary_of(metric: str, means: list[float | None]) -> dict[str, float | None]:
-    points = [(i, m, m, m, 0.0 if m is None else 1.0) for i, m in enumerate(means)]
-    result = answer(Query("d", metric, 0, 10, 60), points)["summary"]
-    assert isinstance(result, dict)
-    return result
+MINUTE = Query("d", "noise_la_db", NOW - 600_000, NOW, 60)
+
+
+def buckets_of(*parts: tuple[float, int, float]) -> list[Bucket]:
+    """Minutes from the start of the range: mean, readings, share."""
+    start = MINUTE.from_ms
+    return [Bucket(start + i * 60_000, m, m, m, count, share, 0.5) for i, (m, count, share) in enumerate(parts)]
 
 
 def test_decibels_are_averaged_as_energy() -> None:
-    mean = summary_of("noise_la_db", [60.0, 80.0])["mean"]
+    mean = bucket_summary(buckets_of((60.0, 60, 1.0), (80.0, 60, 1.0)), MINUTE, NOW)["mean"]
     assert mean is not None
     assert math.isclose(mean, 77.0, abs_tol=0.05)
 
 
+def test_a_minute_with_one_reading_does_not_weigh_as_much_as_a_full_one() -> None:
+    pm10 = replace(MINUTE, metric="pm10_ug_m3")
+    assert bucket_summary(buckets_of((10.0, 59, 1.0), (70.0, 1, 0.0)), pm10, NOW)["mean"] == 11.0
+
+
+def test_the_share_is_of_all_the_time_that_was_asked_for() -> None:
+    assert bucket_summary(buckets_of((10.0, 60, 1.0), (10.0, 30, 0.5)), MINUTE, NOW)["share"] == 0.15
+    assert bucket_summary([], MINUTE, NOW)["share"] == 0.0
+    readings: list[tuple[int, float | None]] = [(NOW - 2_000, 1.0), (NOW - 1_000, None), (NOW, 1.0)]
+    assert reading_summary(readings, replace(MINUTE, step_s=0), NOW, 1.0)["share"] == 2 / 600
+    future = replace(MINUTE, from_ms=NOW - 2_000, to_ms=NOW + 600_000, step_s=0)
+    assert reading_summary(readings, future, NOW, 1.0)["share"] == 1.0, "what lies ahead is no gap"
+
+
 def test_summary_by_kind() -> None:
-    assert summary_of("pm10_ug_m3", [10.0, None, 30.0]) == {
-        "low": 10, "high": 30, "mean": 20, "growth": None, "share": 2 / 3,
-    }  # fmt: skip
-    direction = summary_of("wind_direction_deg", [359.0, 1.0])
-    assert (direction["low"], direction["high"], direction["mean"]) == (None, None, None)
-    assert summary_of("energy_import_kwh", [10.0, 12.5, 3.0, 4.0])["growth"] == 3.5
-    assert summary_of("pm10_ug_m3", [])["share"] == 0
+    readings: list[tuple[int, float | None]] = [(1, 10.0), (2, 12.5), (3, None), (4, 3.0), (5, 4.0)]
+
+    def summary(metric: str) -> dict[str, float | None]:
+        return reading_summary(readings, replace(MINUTE, metric=metric), NOW, 1.0)
+
+    assert summary("pm10_ug_m3") | {"share": 0} == {"low": 3, "high": 12.5, "mean": 7.375, "growth": None, "share": 0}
+    assert [summary("wind_direction_deg")[key] for key in ("low", "high", "mean")] == [None, None, None]
+    assert summary("energy_import_kwh")["growth"] == 3.5, "a meter that was replaced does not subtract"
+    energy = replace(MINUTE, metric="energy_import_kwh")
+    assert bucket_summary(buckets_of((1.0, 60, 1.0), (2.0, 60, 1.0)), energy, NOW)["growth"] == 1.0
