@@ -35,9 +35,10 @@ lock: $(VENV)/.dev  ## renew both lock files
 	$(BIN)/pip-compile $(LOCK) --extra dev --build-deps-for editable --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
 
-schemas: $(VENV)/.dev  ## renew configs/schema after a change of models or vocabulary
+schemas: $(VENV)/.dev  ## renew configs/schema and docs/metrics.md after a change of models or vocabulary
 	$(BIN)/sitegate schema site > configs/schema/site.schema.json
 	$(BIN)/sitegate schema profile > configs/schema/profile.schema.json
+	$(BIN)/sitegate schema metrics > docs/metrics.md
 
 clean:  ## remove what make made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -103,6 +103,7 @@ async def sitegate(ports: list[int], seconds: float, influx: int, every: str) ->
     from benchmarks.site import write_site
     from gateway.app import running
     from gateway.config.loader import load_site
+    from gateway.links.wires import make_line, polled
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))  # warnings and worse
     with tempfile.TemporaryDirectory(prefix="sitegate-bench-", dir=Path.cwd()) as folder:
@@ -117,16 +118,15 @@ async def sitegate(ports: list[int], seconds: float, influx: int, every: str) ->
             pending = gateway.buffer.stats().sinks[0].pending_records
             used, rss = cpu_s() - before, rss_mib()
             watch.cancel()
-            links = gateway.links.values()
-            cycles = sum(link.answers for link in links) / max(1, gateway.latest.records)
-            shapes = len({r for r in gateway.latest._newest if r[0] == "meter-0"})
+            meter = site.devices["meter-0"]
+            device = polled(meter, make_line(site.config.links[meter.config.link]), 1.0).device
             stats = gateway.buffer.stats()
         lags.sort()
         return {
             "values": values,
             "cpu_s": used,
             "rss_mib": rss,
-            "requests_per_cycle": shapes * cycles,
+            "requests_per_cycle": len(device.plan(tuple(meter.points))),
             "values_per_s": values / polled_s,
             "lag_p99_ms": lags[int(len(lags) * 0.99)] * 1000,
             "pending_records_at_end": pending,

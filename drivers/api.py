@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from drivers.transport.line import Line
 
-#: One raw number. None: the device answered, but says that it has no value for this point.
 Value = float | int | None
+"""One raw number. None: the device answered, but says that it has no value for this point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Listener(Protocol):
 
 
 class Driver(Protocol):
-    """What the module ``drivers/<protocol>/driver.py`` offers. Checked by mypy in ``drivers/registry.py``.
+    """What the module ``drivers/<protocol>/driver.py`` offers; nothing of it is optional.
 
     ``Point``, ``Address`` and ``Limits`` are frozen slotted dataclasses with plain typed fields: the gateway turns
     them into strict YAML models. ``Point`` says where a value is found in the device (profile, ``points:``),
@@ -114,9 +114,18 @@ class Driver(Protocol):
     Limits: type[Any]
     WIRES: frozenset[str]
     """Kinds of link that this protocol runs on: of ``serial``, ``tcp``, ``mqtt``."""
+    FRAMINGS: frozenset[str]
+    """What it understands on a TCP link: of ``rtu`` (raw frames of a serial line), ``modbus_tcp``."""
 
     def check_point(self, name: str, point: Any, limits: Any) -> str | None:
-        """Return what is wrong with this point beyond its types, or why ``limits`` never let it be read, or None."""
+        """Return what is wrong with this point beyond its types, or why ``limits`` never let it be read, or None.
+
+        The sentence begins with ``name``.
+        """
+        ...
+
+    def check_address(self, address: Any, wire: str) -> str | None:
+        """Return why no device can have this address on this kind of link, or None."""
         ...
 
     def read_example(self, points: Mapping[str, Any], raw: Any) -> dict[str, Value]:

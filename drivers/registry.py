@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from drivers.api import Driver
+from drivers.api import Driver, PolledDriver
+
+if TYPE_CHECKING:  # mypy holds each driver module against the contract here
+    import drivers.dlt645.driver
+    import drivers.modbus.driver
+    import drivers.mqtt_json.driver
+
+    _modbus: PolledDriver = drivers.modbus.driver
+    _dlt645: PolledDriver = drivers.dlt645.driver
+    _mqtt_json: Driver = drivers.mqtt_json.driver
 
 PROTOCOLS = {
     "modbus": "drivers.modbus.driver",

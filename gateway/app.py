@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from gateway import __version__
+from gateway.alerts.presets import calendar_of, load_rules
+from gateway.alerts.rule import RuleSet
+from gateway.alerts.runtime import AlertRuntime
+from gateway.alerts.store import FILE_NAME as ALARMS_NAME
+from gateway.alerts.store import AlarmStore
+from gateway.buffer import FILE_NAME
 from gateway.buffer.sqlite import SqliteBuffer
 from gateway.clock import Clock, SystemClock
 from gateway.config.loader import LoadedDevice, LoadedSite
 from gateway.config.site import MqttLink
-from gateway.ledger.records import as_readings
+from gateway.ledger.outbox import MinuteOutbox
 from gateway.ledger.store import Ledger
 from gateway.links.listener import ListenerWorker
-from gateway.links.wires import address_of, make_line, polled
+from gateway.links.wires import address_of, make_line, make_listener, polled
 from gateway.links.worker import LinkWorker
 from gateway.model import DeviceHealth, LinkHealth, Series
 from gateway.pipeline.fanout import Pipeline
@@ -42,12 +50,23 @@ MINUTES_EVERY_S = 1.0
 class Gateway:
     """A running gateway: what a test, the demo or the page may look at."""
 
-    def __init__(self, site: LoadedSite, clock: Clock, buffer: SqliteBuffer, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        site: LoadedSite,
+        clock: Clock,
+        buffer: SqliteBuffer,
+        ledger: Ledger,
+        rules: RuleSet,
+        alarms: AlarmStore | None,
+        outbox: MinuteOutbox,
+    ) -> None:
+        """``alarms`` is None on a site without rules."""
         self.site = site
         self.clock = clock
         self.buffer = buffer
         self.ledger = ledger
-        self.latest = Latest()
+        self.outbox = outbox
+        self.latest = Latest(clock.wall_ms)
         self.supervisor = Supervisor(clock)
         self.links = {name: LinkHealth(name, link.kind, address_of(link)) for name, link in site.config.links.items()}
         self.device_health = {name: DeviceHealth(name) for name in site.devices}
@@ -61,6 +80,7 @@ class Gateway:
         self.pumps = {
             name: Pump(sink, buffer, clock, site.config.sinks[name].batch_values) for name, sink in self.sinks.items()
         }
+        self.alerts = None if alarms is None else self._alert_runtime(rules, alarms)
         self.page = PageServer(self._page_state(), site.config.page.host, site.config.page.port)
 
     def workers(self) -> Iterator[tuple[str, LinkWorker | ListenerWorker]]:
@@ -80,26 +100,8 @@ class Gateway:
     def _listener_worker(
         self, name: str, link: MqttLink, devices: list[LoadedDevice], health: dict[str, DeviceHealth]
     ) -> ListenerWorker:
-        from drivers.mqtt_json.driver import Broker, MqttListener
-
-        tls = link.tls
-        broker = Broker(
-            host=link.host,
-            port=link.port,
-            version=link.version,
-            client_id=link.client_id or f"sitegate-{self.site.config.site.id}-{name}"[:64],
-            username=link.username,
-            password=link.password,
-            tls=tls is not None,
-            ca_file=tls.ca_file if tls else None,
-            cert_file=tls.cert_file if tls else None,
-            key_file=tls.key_file if tls else None,
-            keepalive_s=link.keepalive,
-            max_payload_bytes=link.max_payload_kib * 1024,
-        )
-        members = {d.name: (d.address, d.points, d.profile.limits) for d in devices}
         return ListenerWorker(
-            MqttListener(broker, members),
+            make_listener(link, f"sitegate-{self.site.config.site.id}-{name}"[:64], devices),
             {d.name: min(rule.every_s for rule in d.rules.values()) for d in devices},
             self.pipeline,
             self.clock,
@@ -108,12 +110,33 @@ class Gateway:
             {d.name: tuple(d.points) for d in devices},
         )
 
+    def _alert_runtime(self, rules: RuleSet, store: AlarmStore) -> AlertRuntime:
+        devices = self.site.devices
+        named = {name: device.config.name for name, device in devices.items()}
+        return AlertRuntime(
+            rules,
+            store,
+            self.ledger,
+            self.clock,
+            calendar_of(self.site),
+            self.device_health,
+            {name: device.points for name, device in devices.items()},
+            self.latest.newest_ms,
+            {name: {"en": label.en, "zh": label.zh} for name, label in named.items() if label},
+            simulated=self.site.config.site.simulated,
+            keep_s=self.site.config.ledger.keep_regulated,
+        )
+
     async def keep_minutes(self) -> None:
-        """Close minutes as they end and send them the way of the readings."""
+        """Close minutes as they end, send them the way of the readings and let the alarms judge them."""
         while True:
             await self.clock.sleep(MINUTES_EVERY_S)
-            for minute in as_readings(await self.ledger.close_minutes(self.clock.wall_ms())):
-                self.buffer.put(minute)
+            await _finished(self._close_minutes())
+
+    async def _close_minutes(self) -> None:
+        minutes = await self.outbox.close_minutes()
+        if self.alerts is not None:
+            self.alerts.feed(minutes)
 
     def _page_state(self) -> PageState:
         return PageState(
@@ -128,6 +151,7 @@ class Gateway:
             buffer=self.buffer,
             ledger=self.ledger,
             pumps={name: pump.health for name, pump in self.pumps.items()},
+            alarms=self.alerts,
         )
 
 
@@ -150,10 +174,12 @@ def _view(device: LoadedDevice) -> DeviceView:
 async def running(site: LoadedSite, clock: Clock | None = None) -> AsyncIterator[Gateway]:
     """Run the gateway of ``site`` for the length of the block.
 
-    Raises StoreBusy when another gateway holds the data directory, OSError when the page's port is taken.
+    Raises ConfigError when its alarm rules are wrong, StoreBusy when another gateway holds the data directory,
+    OSError when it cannot be used, and AddressUnavailable when the page's port is taken.
     """
     clock = clock or SystemClock()
-    folder = Path(site.config.data_dir)
+    rules = load_rules(site)
+    folder = _data_folder(site.config.data_dir)
     async with contextlib.AsyncExitStack() as stack:
         ledger = await Ledger.open(
             folder / "ledger.sqlite",
@@ -165,7 +191,7 @@ async def running(site: LoadedSite, clock: Clock | None = None) -> AsyncIterator
         stack.push_async_callback(ledger.close)
         settings = site.config.buffer
         buffer = await SqliteBuffer.open(
-            folder / "buffer.sqlite",
+            folder / FILE_NAME,
             sinks=list(site.config.sinks),
             max_bytes=settings.max_mb * 1_000_000,
             commit_every_s=settings.commit_every,
@@ -175,8 +201,16 @@ async def running(site: LoadedSite, clock: Clock | None = None) -> AsyncIterator
             clock=clock,
         )
         stack.push_async_callback(buffer.close)
-        await _catch_up(buffer, ledger)
-        gateway = Gateway(site, clock, buffer, ledger)
+        outbox = MinuteOutbox(buffer, ledger, clock)
+        stack.push_async_callback(outbox.close)
+        await outbox.catch_up()
+        alarms = None
+        if rules.rules or (folder / ALARMS_NAME).exists():  # what is open stays to be answered
+            alarms = await AlarmStore.open(folder / ALARMS_NAME)
+            stack.push_async_callback(alarms.close)
+        gateway = Gateway(site, clock, buffer, ledger, rules, alarms, outbox)
+        if gateway.alerts is not None:
+            stack.push_async_callback(gateway.alerts.close)
         for sink in gateway.sinks.values():
             stack.push_async_callback(sink.close)
         await gateway.page.start()
@@ -186,6 +220,8 @@ async def running(site: LoadedSite, clock: Clock | None = None) -> AsyncIterator
         keep = gateway.supervisor.keep
         tasks += [asyncio.create_task(keep(f"sink {n}", p.run), name=f"sink {n}") for n, p in gateway.pumps.items()]
         tasks.append(asyncio.create_task(keep("minutes", gateway.keep_minutes), name="minutes"))
+        if gateway.alerts is not None:
+            tasks.append(asyncio.create_task(keep("alarms", gateway.alerts.run), name="alarms"))
         tasks += [asyncio.create_task(keep(f"link {n}", w.run), name=f"link {n}") for n, w in gateway.workers()]
         log.info(
             "gateway runs",
@@ -201,24 +237,37 @@ async def running(site: LoadedSite, clock: Clock | None = None) -> AsyncIterator
             await _stop(tasks)
 
 
+def _data_folder(folder: Path) -> Path:
+    """Make sure that we may write there. Raises OSError with a sentence that says what to do."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as why:
+        advice = "make it a folder that this user may write to, or name another data_dir in the site file"
+        raise OSError(f"data_dir {folder} cannot be used ({why.strerror}): {advice}") from None
+
+
 def _series(site: LoadedSite) -> Iterator[Series]:
     for device in site.devices.values():
         for metric, rule in device.rules.items():
             yield Series(device.name, metric, rule.every_s, rule.wrap)
 
 
-async def _catch_up(buffer: SqliteBuffer, ledger: Ledger) -> None:
-    """After a kill: count the minutes that were not stored again, send the last one that was once more."""
-    stored_ms = ledger.last_stored_ms()
-    async for record in buffer.replay(stored_ms or 0):
-        ledger.replay(record)
-    if stored_ms is not None:
-        for minute in as_readings(await ledger.stored_since(stored_ms)):
-            buffer.put(minute)
+async def _finished(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work`` to its end even when cancelled: what is half-way between ledger and buffer would be lost."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def _stop(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    tasks.clear()
+    """Cancel until all have ended: a library may turn a cancel into an error of its own that asks for another try."""
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=1.0)
+        tasks[:] = [task for task in tasks if not task.done()]

@@ -88,7 +88,10 @@ def simulate(
 
 @app.command()
 def check(site: SiteFile, json: Json = False) -> None:
-    """Name every problem of a site file, then what each wire will have to carry. Touches no device."""
+    """Name every problem of a site file, then what each wire will have to carry.
+
+    Touches no device; of a site that is not simulated it tries brokers on this very machine.
+    """
     from gateway.commands.check import check as command
 
     raise typer.Exit(command(site, as_json=json))
@@ -167,6 +170,58 @@ def alerts_test(
     from gateway.commands.alerts import test
 
     raise typer.Exit(test(files or [], as_json=json))
+
+
+OfSite = Annotated[Optional[Path], typer.Argument(metavar="[SITE.yaml]", help="Its gateway, running or stopped.")]  # noqa: UP045  # typer reads it
+Url = Annotated[Optional[str], typer.Option(help="The page of a running gateway, such as http://10.0.4.2:8080.")]  # noqa: UP045  # typer reads it
+Password = Annotated[Optional[str], typer.Option(envvar="SITEGATE_PASSWORD", help="Of that page.")]  # noqa: UP045  # typer reads it
+AlarmId = Annotated[str, typer.Argument(metavar="ALARM", help="Its id, as `alerts list` shows it.")]
+By = Annotated[str, typer.Option(envvar=["SITEGATE_NAME", "USER"], help="Who you are.")]
+Note = Annotated[str, typer.Option(help="What was found or done; stays in the alarm's history.")]
+
+
+@alerts_app.command("list")
+def alerts_list(
+    site: OfSite = None,
+    url: Url = None,
+    password: Password = None,
+    past: Annotated[bool, typer.Option("--all", help="Everything of the last seven days.")] = False,
+    json: Json = False,
+) -> None:
+    """List the alarms that are not over."""
+    from gateway.commands.alarms import list_alarms
+
+    raise typer.Exit(list_alarms(site, url, password, past=past, as_json=json))
+
+
+@alerts_app.command("ack")
+def alerts_ack(
+    alarm: AlarmId, by: By, site: OfSite = None, url: Url = None, password: Password = None, note: Note = ""
+) -> None:
+    """Say that you have seen an alarm: it is not escalated any more."""
+    from gateway.commands.alarms import answer
+
+    raise typer.Exit(answer(site, url, password, alarm=alarm, step="acknowledge", by=by, note=note))
+
+
+@alerts_app.command("act")
+def alerts_act(
+    alarm: AlarmId, by: By, note: Note, site: OfSite = None, url: Url = None, password: Password = None
+) -> None:
+    """Note what was done about an alarm."""
+    from gateway.commands.alarms import answer
+
+    raise typer.Exit(answer(site, url, password, alarm=alarm, step="act", by=by, note=note))
+
+
+@alerts_app.command("close")
+def alerts_close(
+    alarm: AlarmId, by: By, note: Note, site: OfSite = None, url: Url = None, password: Password = None
+) -> None:
+    """Close an alarm whose cause is gone, with a note."""
+    from gateway.commands.alarms import answer
+
+    raise typer.Exit(answer(site, url, password, alarm=alarm, step="close", by=by, note=note))
 
 
 @buffer_app.command("stat")

@@ -44,5 +44,9 @@ class StoreBusy(Exception):
     """Another process holds the store. The second one stops with this sentence."""
 
 
+class NotNow(Exception):
+    """What a person asked for is known but cannot be done in the present state; the sentence says why."""
+
+
 class AddressUnavailable(Exception):
     """The page cannot listen where the site file says (port in use, not ours, no right): says what to do."""

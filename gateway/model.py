@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 
 class Mark(StrEnum):
-    """Quality of one value. The letters are those of HJ 212-2017 (data marks), the lower-case ones are ours."""
+    """Quality of one value. The letters are the data marks of HJ 212-2017."""
 
     GOOD = "N"
     FAULT = "D"  # the device answered with an error, or with "no value"
@@ -41,6 +42,16 @@ class Readings:
         """True when every value counts."""
         return self.marks == "N" * len(self.metrics)
 
+    @property
+    def good_count(self) -> int:
+        """How many values count."""
+        return self.marks.count("N")
+
+    @property
+    def is_minute(self) -> bool:
+        """True for the statistics of a closed minute: their names carry a colon (docs/decisions/0004)."""
+        return bool(self.metrics) and ":" in self.metrics[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -73,7 +84,11 @@ class LinkHealth:
     """Rounds skipped because the one before had not ended."""
     reconnects: int = 0
     busy_share: float = 0.0
-    """Share of the last minute in which the wire was in use, 0 to 1."""
+    """Share of the last ten seconds or more in which the wire was in use, 0 to 1."""
+
+    def count(self, cause: str) -> None:
+        """Note one more failure."""
+        self.failures[cause] = self.failures.get(cause, 0) + 1
 
 
 @dataclass(slots=True)
@@ -86,6 +101,24 @@ class DeviceHealth:
     failures_in_row: int = 0
     next_try_in_s: float | None = None
     last_error: str | None = None
+
+
+@dataclass(slots=True)
+class SinkHealth:
+    """Live state of one sink; written by its pump only."""
+
+    name: str
+    state: str = "waiting"  # waiting (nothing was sent yet) | up | down
+    since_ms: int = 0
+    """Wall time of the last change of state."""
+    last_error: str | None = None
+    """Why it is down, or was the last time."""
+    sent_records: int = 0
+    sent_values: int = 0
+    """Good values that the sink took."""
+    rejected: int = 0
+    """Records that the sink will never take: they are in the quarantine."""
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +150,72 @@ class BufferStats:
     """Why the disk takes nothing just now; records wait in memory. None while all is well."""
     damaged_files: int = 0
     """Files set aside since the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What holds of one alarm after its last event.
+
+    Two things are kept apart: whether the cause still holds (``active``), and what people have done about it
+    (``state``). An alarm is over when both are: the cause is gone, and somebody closed it with a note.
+    """
+
+    id: str
+    rule: str
+    subject: str
+    """Device or zone."""
+    severity: str
+    cause: str
+    """Kind of its first event: raised or no_data."""
+    state: str
+    """open, acknowledged, acted or closed; only ever moves forward."""
+    active: bool
+    """The cause still holds."""
+    raised_ms: int
+    changed_ms: int
+    cleared_ms: int | None
+    closed_ms: int | None
+    details: Mapping[str, object]
+    """Of the first event, brought up to date by the later ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitLine:
+    """One level of a rule as a chart shows it: a value beyond it raises an alarm."""
+
+    device: str
+    metric: str
+    rule: str
+    en: str
+    zh: str
+    value: float
+    warning: bool
+    """A level to act on, not a limit that was broken."""
+    schedule: str
+    """When it holds: always, day, night, or hours such as 22:00-06:00."""
+    now: bool
+    """It holds at this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowVerdict:
+    """How one series stands in one fixed window, such as a day or a night, against the limit of a rule."""
+
+    device: str
+    metric: str
+    rule: str
+    en: str
+    zh: str
+    period: str
+    """Length of the window: day, night, 60min, …"""
+    start_ms: int
+    end_ms: int
+    value: float | None
+    limit: float
+    result: str
+    """passed · exceeded · open (the window has not ended) · not_enough_data (never "passed")."""
+    exceedances: int
+    """Shorter windows inside that were judged to be over the rule's limit."""
+    valid_share: float
+    corrected: bool
+    """Late data changed it after the window had ended."""

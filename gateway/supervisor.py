@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from gateway.backoff import delay_s
 from gateway.clock import Clock
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ class Supervisor:
 
     async def keep(self, name: str, start: Callable[[], Awaitable[None]]) -> None:
         """Await ``start()`` again and again; returns only when it returns by itself or is cancelled."""
-        wait_s = FIRST_S
+        failures = 0
         while True:
             begun_s = self._clock.monotonic_s()
             try:
@@ -34,10 +35,9 @@ class Supervisor:
             except Exception as why:  # the supervisor: nothing else in the gateway catches everything
                 self.restarts[name] = self.restarts.get(name, 0) + 1
                 self.last_errors[name] = f"{type(why).__name__}: {why}"
-                log.error("task failed, starting it again", task=name, after_s=wait_s, exc_info=True)
-                if self._clock.monotonic_s() - begun_s > CALM_S:
-                    wait_s = FIRST_S
-                await self._clock.sleep(wait_s * (0.5 + 0.5 * random.random()))
-                wait_s = min(CAP_S, wait_s * 2)
+                failures = 1 if self._clock.monotonic_s() - begun_s > CALM_S else failures + 1
+                wait_s = delay_s(failures, first_s=FIRST_S, cap_s=CAP_S, chance=random.random())
+                log.error("task failed, starting it again", task=name, after_s=round(wait_s, 1), exc_info=True)
+                await self._clock.sleep(wait_s)
             else:
                 return

@@ -55,6 +55,15 @@ class Metric:
     """Emission data a regulator may ask for: its minutes are kept for 400 days."""
 
 
+NEAR_WRAP = 0.1
+"""Of a counter's register: how near the end it stood before a wrap, and how near the beginning it stands after."""
+
+
+def has_wrapped(before: float, after: float, wrap: float | None) -> bool:
+    """True when a counter's register that fell did so because it started again at zero after ``wrap``."""
+    return wrap is not None and before >= wrap * (1 - NEAR_WRAP) and after <= wrap * NEAR_WRAP
+
+
 _E, _A, _N, _W = Domain.ENERGY, Domain.AIR, Domain.NOISE, Domain.WEATHER
 _H2O, _S, _Q = Domain.WATER, Domain.ELECTRICAL, Domain.EQUIPMENT
 _G, _L, _D, _C, _T = Kind.GAUGE, Kind.LEVEL_DB, Kind.DIRECTION, Kind.COUNTER, Kind.STATE
@@ -66,8 +75,9 @@ def _phases(
 ) -> list[Metric]:
     """One metric per phase or phase pair: ``voltage_{}_v`` with "l1 l2 l3"."""
     return [
-        Metric(name.format(p), _E, _G, unit, low, high, decimals, en.format(p.upper()), zh.format(p.upper()))
+        Metric(name.format(p), _E, _G, unit, low, high, decimals, en.format(label), zh.format(label))
         for p in phases.split()
+        for label in [p.upper().replace("_", "-")]
     ]
 
 

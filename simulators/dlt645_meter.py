@@ -17,7 +17,6 @@ MAX_DATA = 200
 _TARIFFS = 4
 _K = 1000.0
 
-#: Quantity of a field's name -> metric's name without phase, its ending, and how many of its units make the field's.
 _BY_PHASE = {
     "voltage": ("voltage", "_v", 1.0),
     "current": ("current", "_a", 1.0),
@@ -27,7 +26,7 @@ _BY_PHASE = {
     "power_factor": ("power_factor", "", 1.0),
     "voltage_distortion": ("voltage_thd", "_pct", 1.0),
 }
-#: Field's name -> metric, and how many of its units make one of the field's.
+"""Quantity of a field's name -> metric's name without phase, its ending, and how many of its units make the field's."""
 FIELDS: dict[str, tuple[str, float]] = {
     "active_energy_combined_total": ("energy_net_kwh", 1.0),
     "active_energy_forward_total": ("energy_import_kwh", 1.0),
@@ -54,6 +53,7 @@ FIELDS: dict[str, tuple[str, float]] = {
         if quantity.endswith(("_power", "_factor"))
     },
 }
+"""Field's name -> metric, and how many of its units make one of the field's."""
 
 
 class Dlt645Meter:

@@ -26,8 +26,8 @@ class FaultRates:
     """Longer than the usual time-out, so that the late reply meets the next request."""
 
 
-#: The serial lines of scenario ``line-noise``: bad enough to see, good enough to live with.
 NOISY_LINE = FaultRates(noise=0.03, drop=0.03, delay=0.01, garble=0.03, split=0.2, refuse=0.01)
+"""The serial lines of scenario ``line-noise``: bad enough to see, good enough to live with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from simulators.errors import SimulatorError
 from simulators.feeder import Feeder
 from simulators.world import World
 
-#: Gives the world as it is now.
 Live = Callable[[], World]
-#: What one device measures now, by metric.
+"""Gives the world as it is now."""
 Reader = Callable[[], Mapping[str, float]]
+"""What one device measures now, by metric."""
 
 _PHASES = ("l1", "l2", "l3")
 _TURN = cmath.exp(2j * math.pi / 3.0)

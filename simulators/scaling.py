@@ -10,4 +10,4 @@ def to_raw(rule: PointRule, value: float) -> float:
     """Return the raw number that the pipeline turns into ``value``; a counter with a wrap starts again there."""
     if rule.metric.kind is Kind.COUNTER and rule.wrap is not None:
         value %= rule.wrap
-    return (value - rule.offset) * rule.divide / rule.multiply
+    return rule.unscaled(value)

@@ -60,7 +60,8 @@ async def _publishing(link: MqttLink, nodes: Sequence[MqttNode], clock: Clock) -
     finally:
         async with connecting:  # aiomqtt, cancelled while it connects, leaves a socket and a task behind
             task.cancel()
-        await asyncio.wait([task])
+        while not (await asyncio.wait([task], timeout=1.0))[0]:
+            task.cancel()  # aiomqtt may turn a cancel into an MqttError of its own while it disconnects
         if not task.cancelled():
             task.result()  # it never ends by itself: show what ended it
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from drivers.transport.serial import character_s
 from gateway.clock import Clock, SystemClock
 from gateway.config.loader import LoadedDevice, LoadedSite
 from gateway.config.site import MqttLink, SerialLink, TcpLink
@@ -66,7 +67,7 @@ async def simulated_site(
                         serve_serial(
                             link.port,
                             Bus(_serial_ears(devices, readers), faults),
-                            char_s=_character_s(link),
+                            char_s=character_s(link.baudrate, link.parity, link.stop_bits),
                             echo=link.echo,
                         )
                     )
@@ -134,8 +135,3 @@ def _modbus(devices: list[LoadedDevice], readers: dict[str, Reader]) -> dict[int
         for d in devices
         if d.profile.driver == "modbus"
     }
-
-
-def _character_s(link: SerialLink) -> float:
-    """Start bit, eight data bits, parity, stop bits."""
-    return (9 + (link.parity != "none") + link.stop_bits) / link.baudrate

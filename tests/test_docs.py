@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.commands.schema import metrics_table
 from gateway.config.loader import load_site
 from gateway.vocabulary import METRICS
 from tests.support.sitegate import ROOT, sitegate
@@ -51,6 +52,11 @@ def test_metrics_named_in_the_documents_are_in_the_vocabulary() -> None:
             r"`([a-z0-9_]+_(?:ug_m3|db|kwh|w|v|a|pct|m_s))(?::\w+)?`", page.read_text(encoding="utf-8")
         ):
             assert name in METRICS, f"{page.name}: {name}"
+
+
+def test_the_table_of_metrics_is_up_to_date() -> None:
+    shipped = (ROOT / "docs/metrics.md").read_text(encoding="utf-8")
+    assert shipped == metrics_table(), "docs/metrics.md is stale: make schemas writes it anew"
 
 
 def test_lock_files_carry_hashes_and_no_addresses() -> None:

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiomqtt
@@ -28,10 +29,27 @@ from simulators.roles import reader
 from simulators.site import simulated_site
 from tests.support.clock import ManualClock
 from tests.support.demo_site import demo_site, open_line, read_device
-from tests.support.mosquitto import Mosquitto, find_program
+from tests.support.machine import need
+from tests.support.mosquitto import Mosquitto
 
 POLLED = ("meters", "environment", "zones")
 FAST = {"meters": {"baudrate": 115200}, "environment": {"baudrate": 115200}}
+
+
+@contextlib.contextmanager
+def time_passing(clock: ManualClock) -> Iterator[None]:
+    """Let simulated seconds pass for as long as somebody waits: messages over a real broker take real time."""
+
+    async def pass_on() -> None:
+        while True:
+            await clock.advance(0.5)
+            await asyncio.sleep(0.01)
+
+    task = asyncio.create_task(pass_on())
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def mqtt_link(site: LoadedSite) -> MqttLink:
@@ -88,11 +106,11 @@ async def test_mqtt_devices_publish_what_their_profiles_read(tmp_path: Path) -> 
     async with (
         simulated_site(site, clock=clock) as running,
         aiomqtt.Client(link.host, link.port, protocol=aiomqtt.ProtocolVersion.V311) as client,
+        contextlib.AsyncExitStack() as stack,
     ):
         for topic in wanted:
             await client.subscribe(topic, qos=1)
-        for _ in range(12):  # the first messages may have gone before we subscribed
-            await clock.advance(1.0)
+        stack.enter_context(time_passing(clock))
         seen: set[str] = set()
         async for message in client.messages:
             device, messages = wanted[str(message.topic)]
@@ -283,7 +301,7 @@ async def test_closing_the_site_is_an_unplugged_line(tmp_path: Path) -> None:
 async def _mbpoll(*arguments: str) -> list[float]:
     """Read with Debian's mbpoll, which shares no line of code with us; return the values it prints."""
     process = await asyncio.create_subprocess_exec(
-        find_program("mbpoll"), "-1", "-q", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        need("mbpoll", "mbpoll"), "-1", "-q", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     output, _ = await process.communicate()
     text = output.decode()

@@ -28,7 +28,6 @@ BROADCAST = "999999999999"  # clock and freeze; nobody answers
 READ, READ_FOLLOWING, READ_ADDRESS = 0x11, 0x12, 0x13
 FROM_METER, ERROR, MORE_FOLLOWS, FUNCTION = 0x80, 0x40, 0x20, 0x1F
 
-#: Names of the bits of the error byte, lowest first (2007; several may be set at once).
 ERROR_BITS = (
     "other_error",
     "no_requested_data",
@@ -39,12 +38,13 @@ ERROR_BITS = (
     "too_many_tariffs",
     "reserved",
 )
+"""Names of the bits of the error byte, lowest first (2007; several may be set at once)."""
 
 _MASK = bytes((n + 0x33) & 0xFF for n in range(256))
 _UNMASK = bytes((n - 0x33) & 0xFF for n in range(256))
 
-#: Why no sound frame starts at a place. ``too_short`` and ``incomplete`` may be cured by more bytes.
 Fault = Literal["no_start", "too_short", "incomplete", "length", "checksum", "end_byte"]
+"""Why no sound frame starts at a place. ``too_short`` and ``incomplete`` may be cured by more bytes."""
 
 
 @dataclass(frozen=True, slots=True)

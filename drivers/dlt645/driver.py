@@ -19,6 +19,7 @@ from drivers.errors import BadFrame, NoAnswer, Refused
 from drivers.transport.line import Line
 
 WIRES = frozenset({"serial", "tcp"})
+FRAMINGS = frozenset({"rtu"})
 
 _PREAMBLE = 4  # sent; replies carry 0 to 4
 _MAX_FOLLOW_UPS = 16
@@ -83,6 +84,11 @@ def check_point(name: str, point: Point, limits: Limits) -> str | None:
         return f"{name}: item {point.item} has fields 0 to {len(item.fields) - 1}, there is no index {point.index}"
     if item.fields[point.index].kind not in ("number", "bits"):
         return f"{name}: {item.fields[point.index].name} of item {point.item} is text, not a number"
+    return None
+
+
+def check_address(address: Address, wire: str) -> str | None:
+    """As ``drivers.api.Driver.check_address``: a meter's number is good anywhere."""
     return None
 
 

@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import Literal
 
 Kind = Literal["number", "digits", "text", "bits", "date", "time", "date_time"]
-#: One decoded field. None: the meter sent no value (nibble above 9) or no possible date.
 FieldValue = float | int | str | None
+"""One decoded field. None: the meter sent no value (nibble above 9) or no possible date."""
 
 _DATES = {"date": ("%y%m%d", "%Y-%m-%d"), "time": ("%H%M%S", "%H:%M:%S"), "date_time": ("%y%m%d%H%M", "%Y-%m-%d %H:%M")}
 
@@ -144,7 +144,6 @@ _ENERGIES = {
     0x0A: ("apparent_energy_reverse", "kVAh", False),
 }
 _DEMANDS = {0x01: "active_demand_forward_max", 0x02: "active_demand_reverse_max"}
-#: DI2 of class 02: name, unit, bytes, decimals, signed, has a total at DI1 = 0.
 _PHASES = {
     0x01: ("voltage", "V", 2, 1, False, False),
     0x02: ("current", "A", 3, 3, True, False),
@@ -156,6 +155,7 @@ _PHASES = {
     0x08: ("voltage_distortion", "%", 2, 2, False, False),
     0x09: ("current_distortion", "%", 2, 2, False, False),
 }
+"""DI2 of class 02: name, unit, bytes, decimals, signed, has a total at DI1 = 0."""
 _HARMONICS = {0x0A: "voltage", 0x0B: "current"}
 _BLOCK, _MAX_TARIFF, _MAX_SETTLEMENT = 0xFF, 63, 12
 
@@ -179,7 +179,6 @@ _SINGLE_ITEMS = {
     "04000703": (Field("port1_baud_word", "", 1, kind="bits"),),
 }
 
-#: 1997, DI high byte and high nibble -> name, unit, bytes, decimals, number of the first and last single.
 _ITEMS_1997 = {
     "901": ("active_energy_forward", "kWh", 4, 2, 0, 4),
     "902": ("active_energy_reverse", "kWh", 4, 2, 0, 4),
@@ -191,6 +190,7 @@ _ITEMS_1997 = {
     "B64": ("reactive_power", "kvar", 2, 2, 0, 3),
     "B65": ("power_factor", "", 2, 3, 0, 3),
 }
+"""1997, DI high byte and high nibble -> name, unit, bytes, decimals, number of the first and last single."""
 
 
 @lru_cache(maxsize=1024)

@@ -16,12 +16,15 @@ from drivers.modbus.plan import Limits, plan
 from drivers.modbus.points import BIT_TABLES, Point
 from drivers.transport.line import Line
 
-__all__ = ["WIRES", "Address", "Limits", "Point", "check_address", "check_point", "open_device", "read_example"]
+__all__ = [
+    "FRAMINGS", "WIRES", "Address", "Limits", "Point", "check_address", "check_point", "open_device", "read_example",
+]  # fmt: skip
 
 WIRES = frozenset({"serial", "tcp"})
+FRAMINGS = frozenset({"modbus_tcp", "rtu"})
 
-#: Shared by all devices, so that a late reply to one never fits the request to another on the same connection.
 _numbers = itertools.count(1)
+"""Shared by all devices, so that a late reply to one never fits the request to another on the same connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class BlockRead(Request):
 def check_point(name: str, point: Point, limits: Limits) -> str | None:
     """Return what is wrong with this point beyond its types, or why no request can bring it, or None."""
     if (fault := codec.fault(point)) is not None:
-        return fault
+        return f"{name}: {fault}"
     try:
         plan({name: point}, limits)
     except ValueError as why:
@@ -53,9 +56,9 @@ def check_point(name: str, point: Point, limits: Limits) -> str | None:
     return None
 
 
-def check_address(address: Address, wire_kind: str) -> str | None:
-    """Return why no device can have this address on this kind of link, or None."""
-    if wire_kind == "tcp":
+def check_address(address: Address, wire: str) -> str | None:
+    """As ``drivers.api.Driver.check_address``."""
+    if wire == "tcp":
         return None if 0 <= address.unit <= 255 else f"unit {address.unit}: over TCP a unit is 0 to 255"
     return None if 1 <= address.unit <= 247 else f"unit {address.unit}: on a serial line a unit is 1 to 247"
 
@@ -144,7 +147,8 @@ class ModbusDevice:
         read = request.read
         try:
             if not self._numbered:
-                return await self._line.exchange(read.frame, request.take, self._timeout_s)
+                # a reply names unit and function, but not the address it was asked for
+                return await self._line.exchange(read.frame, request.take, self._timeout_s, like=read.head[:2])
             number = next(_numbers) & 0xFFFF
             frame = number.to_bytes(2, "big") + read.frame[2:]
             return await self._line.exchange(frame, partial(tcp_reply, read, number), self._timeout_s, matched=True)

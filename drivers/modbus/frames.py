@@ -32,7 +32,6 @@ _TCP = FramerSocket(DecodePDU(False))
 _MBAP = 6  # bytes of the TCP header before the unit
 _LONGEST = 254  # unit and PDU
 
-#: Modbus Application Protocol 1.1b3, section 7.
 EXCEPTIONS = {
     1: "illegal function",
     2: "illegal data address",
@@ -45,6 +44,7 @@ EXCEPTIONS = {
     10: "gateway path unavailable",
     11: "device behind the gateway does not answer",
 }
+"""Modbus Application Protocol 1.1b3, section 7."""
 
 
 def crc_ok(frame: bytes | bytearray) -> bool:

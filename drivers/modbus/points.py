@@ -22,11 +22,11 @@ Table = Literal["holding", "input", "coil", "discrete"]
 Type = Literal["u16", "s16", "u32", "s32", "u64", "s64", "f32", "f64", "bit"]
 Order = Literal["high_first", "low_first"]
 
-#: Type -> (registers, struct code)
 _TYPES: dict[str, tuple[int, str]] = {
     "u16": (1, "H"), "s16": (1, "h"), "u32": (2, "I"), "s32": (2, "i"), "u64": (4, "Q"), "s64": (4, "q"),
     "f32": (2, "f"), "f64": (4, "d"), "bit": (1, "H"),
 }  # fmt: skip
+"""Type -> (registers, struct code)"""
 
 BIT_TABLES = frozenset({"coil", "discrete"})
 
@@ -44,7 +44,7 @@ class Point:
     word_order: Order = "high_first"
     byte_order: Order = "high_first"
     bit: int | None = None
-    """With ``type: bit`` in a register: which one, 0 is the lowest.."""
+    """With ``type: bit`` in a register: which one, 0 is the lowest."""
 
     @property
     def width(self) -> int:

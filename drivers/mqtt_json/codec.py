@@ -57,7 +57,7 @@ class Limits:
         Stamps(self.time_format, self.time_zone)
 
 
-def point_problem(point: Point) -> str | None:
+def fault(point: Point) -> str | None:
     """Return what is wrong with a point beyond its types, or None."""
     if ID not in point.topic:
         return f'topic "{point.topic}" needs {ID} where the device\'s id stands: devices are told apart by topic'

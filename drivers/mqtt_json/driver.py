@@ -26,12 +26,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.api import Rejected, Report, Subscribed, Value
 from drivers.errors import LinkDown
-from drivers.mqtt_json.codec import Limits, Point, Reader, by_topic, point_problem
+from drivers.mqtt_json.codec import Limits, Point, Reader, by_topic, fault
 from drivers.mqtt_json.reasons import reason
 
-__all__ = ["WIRES", "Address", "Broker", "Limits", "MqttListener", "Point", "check_point", "read_example"]
+__all__ = [
+    "FRAMINGS", "WIRES", "Address", "Broker", "Limits", "MqttListener", "Point",
+    "check_address", "check_point", "read_example",
+]  # fmt: skip
 
 WIRES = frozenset({"mqtt"})
+FRAMINGS: frozenset[str] = frozenset()
 
 _QOS = 1
 _INBOX = 1000  # messages waiting to be taken
@@ -75,8 +79,13 @@ class Broker:
 
 def check_point(name: str, point: Point, limits: Limits) -> str | None:
     """Return what is wrong with this point beyond its types, or None."""
-    problem = point_problem(point)
-    return None if problem is None else f"{name}: {problem}"
+    wrong = fault(point)
+    return None if wrong is None else f"{name}: {wrong}"
+
+
+def check_address(address: Address, wire: str) -> str | None:
+    """As ``drivers.api.Driver.check_address``: there is but one kind of link."""
+    return None
 
 
 def read_example(points: Mapping[str, Point], raw: Any) -> dict[str, Value]:

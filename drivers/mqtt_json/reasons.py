@@ -7,7 +7,6 @@ import ssl
 from aiomqtt import MqttCodeError
 from paho.mqtt.reasoncodes import ReasonCode
 
-#: CONNACK and DISCONNECT codes of MQTT 5; paho translates those of 3.1.1.
 _CODES = {
     132: 'the broker does not speak this MQTT version: try version "3.1.1"',
     133: "the broker refuses the client_id",
@@ -17,7 +16,7 @@ _CODES = {
     141: "the broker heard nothing from us within the keep-alive time",
     142: "another client connected with our client_id: every client on a broker needs its own",
 }
-#: Parts of error texts. ssl errors reach us as text only, because aiomqtt keeps nothing else of them.
+"""CONNACK and DISCONNECT codes of MQTT 5; paho translates those of 3.1.1."""
 _TEXTS = {
     "CERTIFICATE_VERIFY_FAILED": "the broker's certificate is not trusted: check ca_file and the host name",
     "CERTIFICATE_REQUIRED": "the broker wants a certificate from us: set cert_file and key_file",
@@ -29,6 +28,7 @@ _TEXTS = {
     "Operation timed out": "no answer to our request: is this an MQTT port, does it want TLS?",
     "timed out": "no connection within the time-out: check host, port and network",
 }
+"""Parts of error texts. ssl errors reach us as text only, because aiomqtt keeps nothing else of them."""
 
 
 def reason(error: BaseException) -> str:

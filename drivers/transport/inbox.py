@@ -7,8 +7,8 @@ from typing import cast
 
 from drivers.errors import LinkDown
 
-#: More than this unread is dropped and counted: no answer of any protocol here is longer than a few hundred bytes.
 MAX_UNREAD_BYTES = 65_536
+"""More than this unread is dropped and counted: no answer of any protocol here is longer than a few hundred bytes."""
 
 
 class Inbox:

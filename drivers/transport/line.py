@@ -17,12 +17,16 @@ from drivers.transport import ByteStream
 
 T = TypeVar("T")
 
-#: No frame of the protocols here is longer; at 300 baud that many characters take nine seconds.
 LONGEST_FRAME = 260
-#: A wire that never falls quiet is reported after this many times the quiet time that was asked for.
+"""No frame of the protocols here is longer; at 300 baud that many characters take nine seconds."""
 _PATIENCE = 8
-#: Bytes of one exchange that are kept for ``last_frames`` and error texts.
+"""A wire that never falls quiet is reported after this many times the quiet time that was asked for."""
 _KEPT = 4096
+"""Bytes of one exchange that are kept for ``last_frames`` and error texts."""
+_DOUBT_S, _DOUBT_TIMES = 5.0, 3
+"""So long after a time-out answers are doubted: at least this, and this many times the time-out."""
+_MARGIN = 1.25
+"""An answer that is doubted counts when nothing more came within this share of the delay that would explain it."""
 
 
 class Line:
@@ -65,6 +69,8 @@ class Line:
         self._input = bytearray()
         self._last_byte_s = 0.0
         self._distrust_s = 0.0  # quiet time owed before the next request; 0: the last exchange ended well
+        self._sent_s = 0.0
+        self._unanswered_s: dict[bytes, float] = {}  # like -> when the last request without an answer was sent
 
     async def open(self) -> None:
         """Connect; a second call reconnects. Raises LinkDown."""
@@ -80,14 +86,21 @@ class Line:
         await self._stream.close()
 
     async def exchange(
-        self, request: bytes, take: Callable[[bytearray], T | None], timeout_s: float, *, matched: bool = False
+        self,
+        request: bytes,
+        take: Callable[[bytearray], T | None],
+        timeout_s: float,
+        *,
+        matched: bool = False,
+        like: bytes | None = None,
     ) -> T:
         """Send ``request`` and show what arrives to ``take`` until it returns an answer.
 
         ``take`` gets everything not yet consumed, may delete from it, and returns the answer, None for "need
         more", or raises Refused or BadFrame. ``matched``: answers carry a transaction number that ``take`` checks,
         so late ones are harmless. ``timeout_s`` runs until the answer's first byte; one that has begun on a slow
-        wire may take the time of the longest frame.
+        wire may take the time of the longest frame. ``like``: nothing in an answer tells it from those to other
+        requests with the same ``like``, so after a time-out the next one is taken only when no second one follows.
 
         Raises NoAnswer (silence), BadFrame (bytes, but no answer), Refused, LinkDown.
         """
@@ -98,6 +111,8 @@ class Line:
             good = False
             try:
                 answer = await self._ask(request, take, timeout_s, matched)
+                if like in self._unanswered_s:
+                    await self._expect_no_other(like, timeout_s)
                 good = True
                 return answer
             except Refused:
@@ -105,6 +120,8 @@ class Line:
                 raise
             except NoAnswer:
                 good = matched
+                if like is not None:
+                    self._unanswered_s[like] = self._sent_s
                 raise
             except LinkDown:
                 self.is_open = False
@@ -112,6 +129,8 @@ class Line:
                 raise
             except asyncio.CancelledError:
                 good = matched
+                if like is not None:
+                    self._unanswered_s[like] = self._sent_s
                 raise
             finally:
                 now_s = monotonic()
@@ -125,8 +144,8 @@ class Line:
         stream, waiting = self._stream, self._input
         stream.write(request)
         self.bytes_sent += len(request)
-        sent_s = self._last_byte_s = monotonic() + len(request) * self.char_s
-        deadline_s = sent_s + timeout_s
+        self._sent_s = self._last_byte_s = monotonic() + len(request) * self.char_s
+        deadline_s = self._sent_s + timeout_s
         echo = request if self._echo else b""
         received = b""
         count = 0
@@ -161,6 +180,20 @@ class Line:
         if silent:
             raise NoAnswer(f"no answer within {timeout_s:g} s")
         raise BadFrame(f"{count} bytes came within {timeout_s:g} s but no answer: {received[:16].hex(' ')}")
+
+    async def _expect_no_other(self, like: bytes, timeout_s: float) -> None:
+        """What came may be the late answer to an earlier request: then the one to this request comes as late."""
+        late_s = monotonic() - self._unanswered_s[like]
+        if late_s <= max(_DOUBT_S, _DOUBT_TIMES * timeout_s):
+            until_s = self._sent_s + _MARGIN * late_s
+            while (rest_s := until_s - monotonic()) > 0:
+                if data := bytes(self._input) or await self._stream.read(rest_s):
+                    self._unanswered_s[like] = self._sent_s
+                    raise BadFrame(
+                        f"answers come later than the time-out of {timeout_s:g} s, so it is not sure what they answer: "
+                        f"give the link a longer one ({data[:16].hex(' ')})"
+                    )
+        del self._unanswered_s[like]
 
     async def _fall_quiet(self, matched: bool) -> None:
         """Wait for the silence that is due, and throw away what nobody has asked for."""

@@ -8,8 +8,8 @@ import socket
 from drivers.errors import LinkDown
 from drivers.transport.inbox import ConnectedStream, Connection
 
-#: A peer that vanished without a word (power cut, NAT) is noticed after this time even while nothing is sent.
 _DEAD_AFTER_S = 15
+"""A peer that vanished without a word (power cut, NAT) is noticed after this time even while nothing is sent."""
 
 
 class TcpStream(ConnectedStream):

@@ -14,6 +14,9 @@ from typing import Protocol
 
 from gateway.model import BufferStats, Readings
 
+FILE_NAME = "buffer.sqlite"
+"""In the data directory of a site."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:

@@ -148,7 +148,7 @@ def _commit(conn: sqlite3.Connection, work: Work, body: bytes, spare_bytes: int)
         row = (work.seq, min(times), max(times), len(times), vals, len(body))
         conn.execute("INSERT INTO blobs VALUES (?, ?, ?, ?, ?, ?)", row)
         conn.execute("INSERT INTO bodies VALUES (?, ?)", (work.seq, body))
-        done.good_values = sum(len(r.marks) if r.all_good else r.marks.count("N") for r in work.records)
+        done.good_values = sum(r.good_count for r in work.records)
     if work.refusals:
         conn.executemany("INSERT INTO refused (sink, time_ms, reason, record) VALUES (?, ?, ?, ?)", work.refusals)
         conn.execute("DELETE FROM refused WHERE id <= (SELECT max(id) FROM refused) - ?", (MOST_ROWS,))

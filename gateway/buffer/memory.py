@@ -32,7 +32,7 @@ class MemoryBuffer:
     def _commit(self) -> None:
         if not self._waiting:
             return
-        self._values += sum(r.marks.count("N") for r in self._waiting)
+        self._values += sum(r.good_count for r in self._waiting)
         self._blobs.append(self._waiting)
         for reader in self._readers.values():
             reader.pending += len(self._waiting)

@@ -19,12 +19,10 @@ from typing import Any, TypeVar
 import structlog
 
 from gateway.buffer import Lease, file
-from gateway.buffer.ages import Ages
 from gateway.buffer.blob import is_storable
-from gateway.buffer.disk_state import DiskState
 from gateway.buffer.export import describe
-from gateway.buffer.rate import WriteRate
 from gateway.buffer.reader import Reader
+from gateway.buffer.timing import Ages, DiskState, WriteRate
 from gateway.buffer.waiting import Waiting
 from gateway.clock import Clock
 from gateway.model import BufferStats, Readings
@@ -109,12 +107,15 @@ class SqliteBuffer:
         waiting = self._waiting
         waiting.put(readings)
         self._put_count += 1
-        if waiting.bytes >= self._commit_bytes or len(waiting) >= self._commit_rows:
+        if self._is_group_full():
             self._wake.set()
             if lost := waiting.trim():
                 self._dropped += len(lost)
                 times = [r.time_ms for r in lost]
                 self._lose(min(times), max(times), len(lost))
+
+    def _is_group_full(self) -> bool:
+        return self._waiting.bytes >= self._commit_bytes or len(self._waiting) >= self._commit_rows
 
     def _lose(self, from_ms: int, to_ms: int, count: int) -> None:
         cause = "disk failing, memory full"
@@ -143,8 +144,7 @@ class SqliteBuffer:
             if self._closed or not self._disk.may_try(self._clock.monotonic_s()):
                 continue
             while self._has_work() and await self._try_commit():
-                full = self._waiting.bytes >= self._commit_bytes or len(self._waiting) >= self._commit_rows
-                if not (full or self._flushes):
+                if not (self._is_group_full() or self._flushes):
                     break
 
     def _has_work(self) -> bool:
@@ -227,7 +227,8 @@ class SqliteBuffer:
         """Wait for records for this sink and lend them; see the contract. KeyError for a sink not named at open."""
         reader = self._readers[sink]
         while True:
-            self._check_open()
+            if self._closed:
+                raise RuntimeError("the buffer is closed")
             reader.news.clear()
             within = reader.turn(self._next_seq)
             if within is None:
@@ -337,10 +338,6 @@ class SqliteBuffer:
             reader.news.set()
         await self._db.close()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("the buffer is closed")
-
     # --- the file --------------------------------------------------------------------------------------------
 
     async def _run(self, fn: Callable[[sqlite3.Connection], T]) -> T:
@@ -369,7 +366,7 @@ class SqliteBuffer:
 
     def _note_asides(self, lost: int) -> None:
         for aside in self._db.set_aside[self._asides :]:
-            log.error("buffer file set aside, a new one begun", **asdict(aside))
+            log.error("buffer file set aside, a new one begun", path=str(aside.path), reason=aside.reason)
             now_ms = self._clock.wall_ms()
             self._gaps.append((now_ms, now_ms, lost, f"file set aside as {aside.path.name}"))
         self._asides = len(self._db.set_aside)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.buffer import FILE_NAME
 from gateway.buffer.export import iter_export, stat_file
@@ -25,7 +28,7 @@ def stat(file: Path, *, as_json: bool) -> int:
     if as_json:
         print_json(found)
     else:
-        print_table(["what", "how much"], found.items())
+        print_table(["what", "how much"], _for_people(found))
     return FINE
 
 
@@ -43,6 +46,22 @@ def export(file: Path) -> int:
         complain(_unreadable(path, why))
         return PROBLEM
     return FINE
+
+
+def _for_people(found: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for what, value in found.items():
+        if what.endswith("_ms"):
+            yield (
+                what.removesuffix("_ms"),
+                value and datetime.fromtimestamp(value / 1000, UTC).isoformat(" ", "seconds"),
+            )
+        elif what == "sinks":
+            for name, state in value.items():
+                yield f"sink {name}", f"{state['pending_records']} pending, {state['quarantined']} in quarantine"
+        elif what == "gaps":
+            yield "gaps", "; ".join(f"{gap['records']} records lost: {gap['cause']}" for gap in value) or "none"
+        else:
+            yield what, value
 
 
 def _unreadable(path: Path, why: Exception) -> str:

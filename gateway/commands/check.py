@@ -6,10 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from gateway.alerts.presets import load_rules
 from gateway.commands.output import FINE, PROBLEM, print_json, print_table, say
 from gateway.config.check import check_site
 from gateway.config.loader import LoadedSite, load_site
 from gateway.config.site import MqttLink
+from gateway.errors import ConfigError, Problem
 from gateway.links.forecast import Load, forecast
 from gateway.links.wires import make_line, polled
 
@@ -19,7 +21,7 @@ FULL = 0.9
 
 def check(file: Path, *, as_json: bool) -> int:
     """Print problems, or the forecast of every polled wire. 1 when something is wrong or does not fit."""
-    if problems := check_site(file):
+    if problems := _problems(file):
         if as_json:
             print_json({"ok": False, "problems": [dataclasses.asdict(p) for p in problems]})
         else:
@@ -44,6 +46,16 @@ def check(file: Path, *, as_json: bool) -> int:
         advice = "read some devices less often, raise the baud rate or use a second line"
         say(f"{name}: needs {shares[name]:.0%} of its time and will skip rounds: {advice}")
     return PROBLEM if full else FINE
+
+
+def _problems(file: Path) -> list[Problem]:
+    """Those of the site file and its profiles, and those of the alert rules that it chooses."""
+    problems = check_site(file)
+    try:
+        load_rules(load_site(file))
+    except ConfigError as error:
+        problems = sorted({*problems, *error.problems})
+    return problems
 
 
 def _loads(site: LoadedSite, name: str) -> list[Load]:

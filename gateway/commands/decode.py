@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
@@ -17,6 +18,8 @@ DECODERS = {
 }
 """Name on the command line -> module and function that turns bytes into one description per frame or error."""
 LONGEST_LINE = 1_000_000
+_SEPARATORS = re.compile(r"0[xX]|[,:;-]")
+"""What people and tools put between bytes."""
 
 
 def decode(protocol: str, file: str) -> int:
@@ -54,7 +57,7 @@ def _explain(line: str, describe: Callable[[bytes], list[dict[str, Any]]]) -> It
     if not text:
         return []
     try:
-        data = bytes.fromhex(text.replace(",", " ").replace("0x", "").replace(":", " "))
+        data = bytes.fromhex(_SEPARATORS.sub(" ", text.lstrip("\ufeff")))
     except ValueError:
         return [{"valid": False, "error": "not_hex", "line": text[:80]}]
     if len(data) > LONGEST_LINE:

@@ -70,7 +70,14 @@ async def _probe(site: LoadedSite, device: LoadedDevice) -> list[Exchange]:
                 continue
             readings = Normalizer(device.name, [device.rules[p] for p in request.points]).apply(raw, 0)
             rows = [
-                {"metric": m, "raw": r, "value": v, "unit": METRICS[m].unit, "mark": mark}
+                {
+                    "metric": m,
+                    "raw": r,
+                    "value": v,
+                    "unit": METRICS[m].unit,
+                    "mark": mark,
+                    "note": _note(device, m, mark),
+                }
                 for m, r, v, mark in zip(readings.metrics, raw, readings.values, readings.marks, strict=True)
             ]
             exchanges.append(Exchange(rows, sent, received, None))
@@ -78,6 +85,14 @@ async def _probe(site: LoadedSite, device: LoadedDevice) -> list[Exchange]:
     finally:
         await line.close()
     return exchanges
+
+
+def _note(device: LoadedDevice, metric: str, mark: str) -> str:
+    """Why a value does not count, for people."""
+    if mark == Mark.OUT_OF_RANGE:
+        rule = device.rules[metric]
+        return f"outside {rule.low:g} to {rule.high:g}: word order, scale or range wrong?"
+    return "the device says that it has no value" if mark == Mark.FAULT else ""
 
 
 def _plain(exchange: Exchange) -> dict[str, Any]:
@@ -90,9 +105,10 @@ def _plain(exchange: Exchange) -> dict[str, Any]:
 
 
 def _show(exchanges: list[Exchange], *, show_raw: bool) -> None:
-    rows = [[r["metric"], r["value"], r["unit"], r["mark"], r["raw"]] for e in exchanges for r in e.rows]
+    columns = ("metric", "value", "unit", "mark", "raw", "note")
+    rows = [[r[column] for column in columns] for e in exchanges for r in e.rows]
     if rows:
-        print_table(["metric", "value", "unit", "mark", "raw"], rows)
+        print_table(columns, rows)
     for exchange in exchanges:
         if exchange.failure:
             complain(exchange.failure)

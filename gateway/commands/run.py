@@ -22,6 +22,8 @@ def run(file: Path, seconds: float | None) -> int:
         return complain_all(error)
     try:
         return run_loop(_run(site, seconds))
+    except ConfigError as error:
+        return complain_all(error)
     except (StoreBusy, AddressUnavailable, OSError) as why:
         complain(why)
         return PROBLEM

@@ -94,9 +94,8 @@ def check_device(name: str, device: Mapping[str, Any], profile: Profile, link: A
     _check_ratio(name, device.get("ratio"), profile, report)
     _check_without(name, device.get("without"), profile, report)
     address = _address(name, device.get("address"), profile, report)
-    check_address = getattr(registry.load(profile.driver), "check_address", None)
-    if address is not None and check_address is not None and isinstance(link, dict):
-        fault = check_address(address, link.get("kind"))
+    if address is not None and isinstance(link, dict):
+        fault = registry.load(profile.driver).check_address(address, str(link.get("kind")))
         if fault:
             report.add(("devices", name, "address"), fault)
     return address
@@ -112,8 +111,8 @@ def check_duplicates(
     owners: dict[tuple[Any, ...], str] = {}
     for name, address in addresses.items():
         profile = profiles[devices[name]["profile"]]
-        # Topics depend on the profile: one MQTT box may speak through several.
-        apart = profile.name if profile.driver == "mqtt_json" else ""
+        # On a broker topics tell devices apart, and topics depend on the profile: one box may speak through several.
+        apart = profile.name if "mqtt" in registry.load(profile.driver).WIRES else ""
         link = devices[name].get("link")
         first = owners.setdefault((str(link), profile.driver, apart, address), name)
         if first != name:
@@ -122,13 +121,13 @@ def check_duplicates(
 
 
 def _check_wire(name: str, profile: Profile, link: Mapping[str, Any], report: Report) -> None:
-    wires = registry.load(profile.driver).WIRES
-    kind, path = link.get("kind"), ("devices", name, "link")
+    driver = registry.load(profile.driver)
+    kind, framing, path = link.get("kind"), link.get("framing", "modbus_tcp"), ("devices", name, "link")
     speaks = f"profile {profile.name} speaks {profile.driver}"
-    if kind in ("serial", "tcp", "mqtt") and kind not in wires:
-        report.add(path, f"{speaks}, which runs on {' or '.join(sorted(wires))}; this link is {kind}")
-    elif kind == "tcp" and link.get("framing", "modbus_tcp") == "modbus_tcp" and profile.driver != "modbus":
-        report.add(path, f"{speaks}; give this link framing: rtu")
+    if kind in ("serial", "tcp", "mqtt") and kind not in driver.WIRES:
+        report.add(path, f"{speaks}, which runs on {' or '.join(sorted(driver.WIRES))}; this link is {kind}")
+    elif kind == "tcp" and framing in ("modbus_tcp", "rtu") and framing not in driver.FRAMINGS:
+        report.add(path, f"{speaks}; give this link framing: {' or '.join(sorted(driver.FRAMINGS))}")
 
 
 def _check_ratio(name: str, ratio: Any, profile: Profile, report: Report) -> None:

@@ -29,6 +29,14 @@ class PointRule:
     max_per_hour: float | None
     """Counters: the fastest plausible growth; more is marked out of range."""
 
+    def scaled(self, raw: float) -> float:
+        """Return a raw number in the metric's unit; the pipeline does the same to a whole answer at once."""
+        return raw * self.multiply / self.divide + self.offset
+
+    def unscaled(self, value: float) -> float:
+        """Inverse of ``scaled``: what a device would send."""
+        return (value - self.offset) * self.divide / self.multiply
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, cast, get_type_hints
 from pydantic import Field, create_model
 
 from drivers import registry
-from gateway.config.site import Duration, Label, Model
+from gateway.config.model import Duration, Label, Model
 
 Ratio = Literal["ct", "pt", "ct_pt"]
 Number = int | float

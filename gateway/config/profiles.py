@@ -115,10 +115,8 @@ def _agree(got: float | None, want: float | None) -> bool:
 
 
 def engineering_value(rule: PointRule, raw: Value) -> float | None:
-    """Return a raw number in the metric's unit, None for "no value"; for examples, the pipeline has a faster way."""
-    if raw is None or raw in rule.sentinels or not math.isfinite(raw):
-        return None
-    return raw * rule.multiply / rule.divide + rule.offset
+    """Return a raw number in the metric's unit, None for "no value"."""
+    return None if raw is None or raw in rule.sentinels or not math.isfinite(raw) else rule.scaled(raw)
 
 
 def _check_names(data: dict[str, Any], file: Path, report: Report) -> None:

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from gateway.config import yaml_tree
-from gateway.config.site import PATTERNS, Model
+from gateway.config.model import PATTERNS, Model
 from gateway.config.yaml_tree import Node, Path
 from gateway.errors import ConfigError, Problem
 
 M = TypeVar("M", bound=Model)
 
-#: Values under these keys are never shown.
 SECRET_KEYS = frozenset({"password", "token"})
+"""Values under these keys are never shown."""
 
 _TEXTS = {
     "missing": "this key is missing",
@@ -240,7 +240,7 @@ def _fields_at(annotation: Any, loc: Sequence[str | int]) -> list[str]:
         annotation = _step(_plain_type(annotation, element), element)
     annotation = _plain_type(annotation, None)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return list(annotation.model_fields)
+        return [field.alias or name for name, field in annotation.model_fields.items()]
     return [str(a) for a in get_args(annotation)] if get_origin(annotation) is Literal else []
 
 
@@ -264,7 +264,7 @@ def _tags(model: Any) -> tuple[Any, ...]:
 
 def _step(annotation: Any, element: str | int) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        known = annotation.model_fields.get(str(element))
+        known = next((f for n, f in annotation.model_fields.items() if (f.alias or n) == element), None)
         return annotation if known is None else known.annotation  # unknown: it was a union tag
     args = get_args(annotation)
     return args[-1] if get_origin(annotation) is dict else args[0] if args else Any

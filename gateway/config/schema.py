@@ -60,5 +60,5 @@ def _for_people(part: Any) -> Any:
     return clean
 
 
-#: File name under configs/schema -> what makes it.
 SCHEMAS = {"site.schema.json": site_schema, "profile.schema.json": profile_schema}
+"""File name under configs/schema -> what makes it."""

@@ -5,47 +5,14 @@ Defaults live here only. ``configs/site.example.yaml`` shows every key.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
-_NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
-_URL = r"^https?://[^\s/]+[^\s]*$"
-_HOST = r"^[^\s/]+$"
-#: What to tell the person whose text does not match.
-PATTERNS = {
-    _NAME: "write lower-case letters, digits, - and _ only, at most 63",
-    _URL: "write an address that starts with http:// or https://",
-    _HOST: "write a host name or address alone, without http:// and without blanks",
-}
-
-#: Names become InfluxDB tags, file names and URL parts: plain, bounded.
-Name = Annotated[str, Field(pattern=_NAME, description="Lower-case letters, digits, - and _; at most 63.")]
-
-#: Never shown. Written as ``${NAME}`` (environment) or ``file:/run/secrets/name``.
-Secret = Annotated[str, Field(min_length=1, description="${NAME} or file:PATH; never printed.")]
-
-#: Relative to the site file; ``load_site`` makes it absolute.
-FilePath = Annotated[Path, Field(strict=False)]
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_LONGEST_S = 3650 * 86400.0
-
-
-def parse_duration(value: Any) -> Any:
-    """Turn ``500ms 5s 10min 2h 30d`` into seconds. Raises ValueError with the forms that are understood."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        raise ValueError(f"write a duration with its unit, such as {value:g}s or {value:g}min")
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("write a duration as a number and a unit (ms, s, min, h, d), such as 5s")
-    seconds = float(match[1]) * _SECONDS[match[2]]
-    if not 0.001 <= seconds <= _LONGEST_S:
-        raise ValueError("write a duration from 1ms to 3650d")
-    return seconds
+from gateway.config.alerts import AlertsConfig
+from gateway.config.model import HOST, URL, AnyLabel, Duration, FilePath, Model, Name, Secret
 
 
 def _zone(value: str) -> str:
@@ -54,38 +21,6 @@ def _zone(value: str) -> str:
     except (KeyError, ValueError, OSError):
         raise ValueError(f"{value!r} is not a time zone; write one such as Asia/Shanghai") from None
     return value
-
-
-#: Seconds inside; in YAML a number and a unit.
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["500ms", "5s", "10min"]}),
-]
-
-
-class Model(BaseModel):
-    """Base of all configuration models: frozen, strict, nothing unknown."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Label(Model):
-    """A name for people in both languages."""
-
-    en: str = Field(min_length=1, max_length=120)
-    zh: str = Field(min_length=1, max_length=120)
-
-
-def _label(value: Any) -> Any:
-    if isinstance(value, str):
-        return {"en": value, "zh": value}
-    if not isinstance(value, (dict, Label)):
-        raise ValueError("write a text, or {en: …, zh: …}")
-    return value
-
-
-AnyLabel = Annotated[Label, BeforeValidator(_label, json_schema_input_type=str | Label)]
 
 
 class SiteInfo(Model):
@@ -115,7 +50,7 @@ class TcpLink(Model):
     """A TCP connection: Modbus TCP, or a serial server (DTU) that passes RTU or DL/T 645 bytes through."""
 
     kind: Literal["tcp"]
-    host: str = Field(pattern=_HOST)
+    host: str = Field(pattern=HOST)
     port: int = Field(ge=1, le=65535)
     framing: Literal["modbus_tcp", "rtu"] = "modbus_tcp"
     """``rtu``: raw serial frames over TCP, as DTUs do. DL/T 645 devices need ``rtu``."""
@@ -136,7 +71,7 @@ class MqttLink(Model):
     """An MQTT broker on which devices publish."""
 
     kind: Literal["mqtt"]
-    host: str = Field(pattern=_HOST)
+    host: str = Field(pattern=HOST)
     port: int = Field(default=1883, ge=1, le=65535)
     version: Literal["3.1.1", "5"] = "5"
     client_id: str | None = Field(default=None, min_length=1, max_length=64)
@@ -200,7 +135,7 @@ class InfluxSink(Model):
     """InfluxDB. ``v1``: /write of 1.x (also on 2.x and 3 Core) · ``v2``: /api/v2/write of 2.x and 3 Core."""
 
     kind: Literal["influxdb"]
-    url: str = Field(pattern=_URL)
+    url: str = Field(pattern=URL)
     api: Literal["v1", "v2"] = "v2"
     database: str | None = None
     retention_policy: str | None = None
@@ -214,9 +149,6 @@ class InfluxSink(Model):
     gzip: bool = False
     timeout: Duration = 10.0
     batch_values: int = Field(default=20_000, ge=1, le=500_000)
-
-
-Sink = Annotated[InfluxSink, Field()]
 
 
 class PageConfig(Model):
@@ -237,7 +169,8 @@ class SiteConfig(Model):
     """Where buffer and ledger live; relative to the site file."""
     links: dict[Name, Link] = Field(min_length=1)
     devices: dict[Name, DeviceConfig] = Field(min_length=1)
-    sinks: dict[Name, Sink] = Field(default_factory=dict)
+    sinks: dict[Name, InfluxSink] = Field(default_factory=dict)
     buffer: BufferConfig = BufferConfig()
     ledger: LedgerConfig = LedgerConfig()
+    alerts: AlertsConfig = AlertsConfig()
     page: PageConfig = PageConfig()

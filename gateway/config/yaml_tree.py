@@ -26,8 +26,8 @@ _U64 = 2**64
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Scalar = str | int | float | bool | None
-#: One path element is a key or an index.
 Path = tuple[str | int, ...]
+"""One path element is a key or an index."""
 
 
 @dataclass(slots=True)
@@ -56,8 +56,8 @@ class Node:
         return self.value
 
 
-#: Called with path, node and text for each mistake that does not stop the reading.
 Complain = Callable[[Path, Node, str], None]
+"""Called with path, node and text for each mistake that does not stop the reading."""
 
 
 class NotReadableError(Exception):

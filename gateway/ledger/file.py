@@ -7,7 +7,7 @@ a series is read by one look-up per minute. Regulated quantities lie apart: each
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +24,14 @@ CREATE TABLE series (id INTEGER PRIMARY KEY, device TEXT NOT NULL, metric TEXT N
 CREATE TABLE minutes (regulated INTEGER NOT NULL, start_ms INTEGER NOT NULL, series INTEGER NOT NULL,
     count INTEGER NOT NULL, bad INTEGER NOT NULL, share REAL NOT NULL, low REAL, high REAL, mean REAL, last REAL,
     last_ms INTEGER, delta REAL, resultant REAL, mark TEXT NOT NULL, reset INTEGER NOT NULL,
+    levels BLOB NOT NULL,
     PRIMARY KEY (regulated, start_ms, series)) WITHOUT ROWID;
+CREATE TABLE parts (device TEXT PRIMARY KEY, until_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE totals (id INTEGER PRIMARY KEY, minutes INTEGER NOT NULL);
 INSERT INTO totals VALUES (1, 0)
 """,
 )
-_COLUMNS = "count, bad, share, low, high, mean, last, last_ms, delta, resultant, mark, reset"
+_COLUMNS = "count, bad, share, low, high, mean, last, last_ms, delta, resultant, mark, reset, levels"
 _SLICE_MINUTES = 10_000
 _HOUR_MS = 3_600_000
 
@@ -43,6 +45,8 @@ class Contents:
     """Start of the last minute stored that is not in the future."""
     counters: list[tuple[str, str, float, int]]
     """device, metric, last value and its time."""
+    parts: dict[str, int]
+    """Devices whose last minute was stored unfinished: when it ends in the ledger."""
 
 
 def load(conn: sqlite3.Connection, now_ms: int) -> Contents:
@@ -51,7 +55,8 @@ def load(conn: sqlite3.Connection, now_ms: int) -> Contents:
     newest = [conn.execute(query, (part, now_ms)).fetchone()[0] for part in (0, 1)]
     query = "SELECT device, metric, counter_last, counter_ms FROM series WHERE counter_last IS NOT NULL"
     counters = conn.execute(query).fetchall()
-    return Contents(_total(conn), max((ms for ms in newest if ms is not None), default=None), counters)
+    parts = dict(conn.execute("SELECT device, until_ms FROM parts").fetchall())
+    return Contents(_total(conn), max((ms for ms in newest if ms is not None), default=None), counters, parts)
 
 
 def _total(conn: sqlite3.Connection) -> int:
@@ -69,9 +74,16 @@ def is_regulated(metric: str) -> bool:
 
 
 def store(
-    conn: sqlite3.Connection, minutes: Sequence[Minute], expected: Callable[[str, str], float]
+    conn: sqlite3.Connection,
+    minutes: Sequence[Minute],
+    expected: Callable[[str, str], float],
+    ahead_ms: int,
+    parts: Mapping[str, int],
 ) -> tuple[list[Minute], int]:
-    """Store minutes, each merged with what is there of it; return them so, and the number of rows in all."""
+    """Store minutes, each merged with what is there of it; return them so, and the number of rows in all.
+
+    ``ahead_ms``: a counter's time beyond this was a clock that stood wrong. ``parts``: as in Contents.
+    """
     with transaction(conn):
         names = [(m.device, m.metric) for m in minutes]
         conn.executemany("INSERT OR IGNORE INTO series (device, metric) VALUES (?, ?)", names)
@@ -89,27 +101,31 @@ def store(
                 minute = merge(known, minute, expected(minute.device, minute.metric))
             merged[key] = minute
         conn.executemany(
-            "INSERT OR REPLACE INTO minutes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO minutes VALUES ({', '.join('?' * 16)})",  # noqa: S608
             [(*key, *_fields(minute)) for key, minute in merged.items()],
         )
         conn.executemany(
-            "UPDATE series SET counter_last = ?, counter_ms = ? WHERE id = ? AND coalesce(counter_ms, 0) <= ?",
-            [(m.last, m.last_ms, key[2], m.last_ms) for key, m in merged.items() if m.delta is not None],
+            "UPDATE series SET counter_last = ?, counter_ms = ?"
+            " WHERE id = ? AND (coalesce(counter_ms, 0) <= ? OR counter_ms > ?)",
+            [(m.last, m.last_ms, key[2], m.last_ms, ahead_ms) for key, m in merged.items() if m.delta is not None],
         )
+        newest_ms = max((m.start_ms for m in minutes), default=0)
+        # at an orderly stop those of this minute stay: a device may have said nothing since
+        conn.execute("DELETE FROM parts WHERE until_ms < ?", (newest_ms if parts else newest_ms + MINUTE_MS,))
+        conn.executemany("INSERT OR REPLACE INTO parts VALUES (?, ?)", parts.items())
         _count(conn, added)
         return list(merged.values()), _total(conn)
 
 
 def _fields(m: Minute) -> tuple[object, ...]:
     head = (m.count, m.bad, m.valid_share, m.low, m.high, m.mean, m.last, m.last_ms)
-    return (*head, m.delta, m.resultant, str(m.mark), int(m.reset))
+    return (*head, m.delta, m.resultant, str(m.mark), int(m.reset), m.levels)
 
 
 def _minute(device: str, metric: str, start_ms: int, fields: Sequence[Any]) -> Minute:
-    count, bad, valid, low, high, mean, last, last_ms, delta, resultant, mark, reset = fields
-    return Minute(
-        device, metric, start_ms, count, bad, valid, low, high, mean, last, last_ms, delta, resultant, mark, bool(reset)
-    )
+    *before, reset, packed = fields
+    rest = (*before, bool(reset), packed)
+    return Minute(device, metric, start_ms, *rest)
 
 
 def _row(conn: sqlite3.Connection, minute: Minute, key: tuple[int, int, int]) -> Minute | None:
@@ -130,7 +146,7 @@ def since(conn: sqlite3.Connection, from_ms: int) -> list[Minute]:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a chart asks for."""
+    """What is asked of one series."""
 
     device: str
     metric: str
@@ -144,8 +160,8 @@ class Question:
     now_ms: int
 
 
-def buckets(conn: sqlite3.Connection, q: Question, cursor_ms: int, fresh: Sequence[Minute]) -> tuple[list[Bucket], int]:
-    """Return the next steps that hold anything, and the cursor to go on from: ``q.to_ms`` when there is no more.
+def minutes(conn: sqlite3.Connection, q: Question, cursor_ms: int, fresh: Sequence[Minute]) -> tuple[list[Minute], int]:
+    """Return the next minutes, whole steps of them, and the cursor to go on from: ``q.to_ms`` when there is no more.
 
     ``fresh``: minutes of this series that are not stored yet.
     """
@@ -169,13 +185,19 @@ def buckets(conn: sqlite3.Connection, q: Question, cursor_ms: int, fresh: Sequen
         if first_ms <= minute.start_ms < end_ms:
             known = found.get(minute.start_ms)
             found[minute.start_ms] = minute if known is None else merge(known, minute, q.per_minute)
+    return [found[ms] for ms in sorted(found)], end_ms
+
+
+def buckets(conn: sqlite3.Connection, q: Question, cursor_ms: int, fresh: Sequence[Minute]) -> tuple[list[Bucket], int]:
+    """Return the next steps that hold anything, and the cursor, as ``minutes``."""
+    found, end_ms = minutes(conn, q, cursor_ms, fresh)
     steps: dict[int, list[Minute]] = {}
-    for ms in sorted(found):
-        steps.setdefault(ms - ms % q.step_ms, []).append(found[ms])
+    for minute in found:
+        steps.setdefault(minute.start_ms - minute.start_ms % q.step_ms, []).append(minute)
     result = []
-    for start_ms, minutes in steps.items():
+    for start_ms, of_step in steps.items():
         past_ms = min(q.step_ms, max(0, q.now_ms - start_ms))  # what lies ahead cannot be missing
-        result.append(bucket(start_ms, minutes, q.per_minute * past_ms / MINUTE_MS))
+        result.append(bucket(start_ms, of_step, q.per_minute * past_ms / MINUTE_MS))
     return result, end_ms
 
 

@@ -1,9 +1,10 @@
 """Statistics of one minute, per kind of quantity. Pure.
 
 Rows of equal shape and equal marks share one ``_Columns``: it keeps eight rows and then folds them column by column
-with min, max and sum, so that a value costs no Python statement of its own. Decibels are averaged as energies,
-directions as vectors. Counters are followed per series across minutes: the increase since the last reading belongs to
-the minute in which it was seen, so that the minutes add up to what the register says.
+with min, max and sum, so that a value costs no Python statement of its own. Decibels are counted by level, averaged as
+energies and kept as a histogram; directions are averaged as vectors. Counters are followed per series across minutes:
+the increase since the last reading belongs to the minute in which it was seen, so that the minutes add up to what the
+register says.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import compress
+from operator import itemgetter
 from typing import cast
 
+from gateway.ledger import levels
 from gateway.model import Mark, Readings
-from gateway.vocabulary import METRICS, Kind
+from gateway.vocabulary import METRICS, Kind, has_wrapped
 
 MINUTE_MS = 60_000
 _FOLD_ROWS = 8
-_NEAR_WRAP = 0.1
 _NO_DIRECTION = 1e-9
 """Below this length the vectors cancel out: there is no mean direction."""
 
@@ -54,6 +56,8 @@ class Minute:
     """N, or the commonest other mark when no reading was good."""
     reset: bool = False
     """Counters: fell without a wrap; the fall itself counts as no increase."""
+    levels: bytes = b""
+    """Levels: the packed 0.1 dB histogram of the good readings."""
 
 
 def kind_of(metric: str) -> Kind:
@@ -63,10 +67,10 @@ def kind_of(metric: str) -> Kind:
 
 
 def increment(old: float, new: float, wrap: float | None) -> tuple[float, bool]:
-    """Return (increase, was it a reset). A fall from the last tenth of the register into the first is a wrap."""
+    """Return (increase, was it a reset). A fall that is no wrap is a reset and counts as no increase."""
     if new >= old:
         return new - old, False
-    if wrap is not None and old >= wrap * (1 - _NEAR_WRAP) and new <= wrap * _NEAR_WRAP:
+    if wrap is not None and has_wrapped(old, new, wrap):
         return max(0.0, new + wrap - old), False
     return 0.0, True
 
@@ -87,11 +91,12 @@ def mean_of(kind: Kind, parts: Iterable[tuple[float | None, int, float | None]])
     if kind is Kind.DIRECTION:
         east = sum(count * (length or 0.0) * math.sin(math.radians(mean)) for mean, count, length in weighted)
         north = sum(count * (length or 0.0) * math.cos(math.radians(mean)) for mean, count, length in weighted)
-        return _direction(east, north, total)
+        return direction_of(east, north, total)
     return math.fsum(mean * count for mean, count, _ in weighted) / total, None
 
 
-def _direction(east: float, north: float, count: int) -> tuple[float | None, float]:
+def direction_of(east: float, north: float, count: int) -> tuple[float | None, float]:
+    """Return (direction, resultant) of so many vectors that add up to this."""
     length = min(1.0, math.hypot(east, north) / count)
     if length < _NO_DIRECTION:
         return None, 0.0
@@ -130,6 +135,7 @@ def merge(a: Minute, b: Minute, expected: float) -> Minute:
         resultant=resultant,
         last=last.last,
         last_ms=last.last_ms,
+        levels=levels.merged([a.levels, b.levels]) if a.levels or b.levels else b"",
     )
 
 
@@ -139,6 +145,19 @@ class CounterState:
 
     wrap: float | None = None
     last: float | None = None
+    fell_from: float | None = None
+    """Where it stood before its last fall: some meters show zero for a while when they start."""
+
+    def grow(self, before: float, value: float) -> tuple[float, bool]:
+        """Return (increase, was it a reset)."""
+        grown, reset = increment(before, value, self.wrap)
+        if reset:
+            self.fell_from = max(before, self.fell_from or 0.0)
+        elif self.fell_from is not None and value >= self.fell_from:
+            if before < self.fell_from / 2:  # in one leap: the register is back, it did not count all that
+                grown = value - self.fell_from
+            self.fell_from = None
+        return grown, reset
 
 
 @dataclass(slots=True)
@@ -164,7 +183,9 @@ class _Columns:
         ]
         self._mask = good if self.bad else None
         kinds = [kind_of(metric) for metric in self.metrics]
-        self._powers = {place: 0.0 for place, kind in enumerate(kinds) if kind is Kind.LEVEL_DB}
+        self._levels: list[tuple[int, itemgetter[int], Counter[float]]] = [
+            (place, itemgetter(place), Counter()) for place, kind in enumerate(kinds) if kind is Kind.LEVEL_DB
+        ]
         self._vectors = {place: (0.0, 0.0) for place, kind in enumerate(kinds) if kind is Kind.DIRECTION}
         self._rows: list[Row] = []
         self._lows: Row = ()
@@ -193,8 +214,8 @@ class _Columns:
         self._lows = tuple(map(min, self._lows, *rows))
         self._highs = tuple(map(max, self._highs, *rows))
         self._sums = tuple(map(sum, zip(self._sums, *rows, strict=True)))
-        for place in self._powers:
-            self._powers[place] += sum(10 ** (row[place] / 10) for row in rows)
+        for _, level_of, seen in self._levels:
+            seen.update(map(level_of, rows))
         for place, (east, north) in self._vectors.items():
             angles = [math.radians(row[place]) for row in rows]
             self._vectors[place] = (east + sum(map(math.sin, angles)), north + sum(map(math.cos, angles)))
@@ -204,17 +225,22 @@ class _Columns:
         """Yield one part per metric, without shares and increases."""
         self._fold()
         count = self.count
+        histograms = {place: seen for place, _, seen in self._levels}
         for place, metric in enumerate(self.metrics):
             low, high = self._lows[place], self._highs[place]
             kind = kind_of(metric)
             mean: float | None = None
             resultant: float | None = None
+            packed = b""
             if kind is Kind.GAUGE:
                 mean = within(low, self._sums[place] / count, high)
             elif kind is Kind.LEVEL_DB:
-                mean = within(low, 10 * math.log10(self._powers[place] / count), high)
+                seen = histograms[place]
+                power = math.fsum(times * 10 ** (level / 10) for level, times in seen.items())
+                mean = within(low, 10 * math.log10(power / count), high)
+                packed = levels.pack(levels.binned(seen))
             elif kind is Kind.DIRECTION:
-                mean, resultant = _direction(*self._vectors[place], count)
+                mean, resultant = direction_of(*self._vectors[place], count)
             if kind is Kind.DIRECTION:
                 yield Minute(
                     device, metric, start_ms, count, 0, 0.0, None, None, mean, self.last[place], self.last_ms,
@@ -222,7 +248,9 @@ class _Columns:
                 )  # fmt: skip
             else:
                 last = self.last[place]
-                yield Minute(device, metric, start_ms, count, 0, 0.0, low, high, mean, last, self.last_ms)
+                yield Minute(
+                    device, metric, start_ms, count, 0, 0.0, low, high, mean, last, self.last_ms, levels=packed
+                )
         for metric, mark in self.bad:
             yield Minute(device, metric, start_ms, 0, count, 0.0, mark=mark)
 
@@ -256,7 +284,7 @@ class DeviceMinute:
 
     def _step(self, metric: str, state: CounterState, value: float) -> None:
         if state.last is not None:
-            grown, reset = increment(state.last, value, state.wrap)
+            grown, reset = state.grow(state.last, value)
             self._increases[metric] = self._increases.get(metric, 0.0) + grown
             if reset:
                 self._resets.add(metric)

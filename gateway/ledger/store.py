@@ -2,15 +2,17 @@
 
 A minute is closed two seconds after its end. A reading that comes later opens it again: the part is merged with the
 stored row and the corrected minute returned once more. A minute that is stored was complete for all series but for
-such late readings, so after a kill only younger ones are built again from the buffer.
+such late readings, so after a kill only younger ones are built again from the buffer. An orderly stop stores the open
+minute as well, and notes for each device how far it goes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import structlog
 
@@ -30,6 +32,9 @@ _PRUNE_EVERY_S = 3600.0
 _PRUNE_HOURS = 24
 """Hours with minutes deleted per prune at most: a clock that leaps ahead costs a day per hour, not the whole ledger."""
 _MOST_UNSTORED = 100_000
+NO_PARTS: Mapping[str, int] = {}
+T = TypeVar("T")
+_Read: TypeAlias = Callable[[sqlite3.Connection, file.Question, int, Sequence[Minute]], tuple[list[T], int]]
 
 
 class Ledger:
@@ -54,11 +59,12 @@ class Ledger:
         for device, metric, last, last_ms in found.counters:
             track = self._track(device)
             track.counters.setdefault(metric, CounterState()).last = last
-            track.newest_ms = max(track.newest_ms, last_ms)
+            track.newest_ms = max(track.newest_ms, min(last_ms, clock.wall_ms() + _AHEAD_MS))
         self._open: dict[tuple[str, int], DeviceMinute] = {}
         self._unstored: list[Minute] = []
         self._total = found.minutes
         self._stored_ms = self._replay_after_ms = found.last_ms
+        self._parts = found.parts
         self._pruned_s = clock.monotonic_s()
         self._failing = False
         self.lost_minutes = 0
@@ -98,9 +104,9 @@ class Ledger:
     def replay(self, readings: Readings) -> None:
         """Take a record of the buffer after a start; ignored where its minute was stored, or is itself a statistic."""
         after_ms = self._replay_after_ms
-        if after_ms is not None and readings.time_ms < after_ms + MINUTE_MS:
+        if after_ms is not None and readings.time_ms < self._parts.get(readings.device, after_ms + MINUTE_MS):
             return
-        if not any(":" in metric for metric in readings.metrics[:1]):
+        if not readings.is_minute:
             self.put(readings)
 
     async def close_minutes(self, now_ms: int) -> list[Minute]:
@@ -139,8 +145,11 @@ class Ledger:
         # a minute of the future (a wrong device clock, our own set back) is not kept open until its time comes
         return start_ms + MINUTE_MS + GRACE_MS <= now_ms or start_ms > now_ms + MINUTE_MS
 
-    async def _store(self, minutes: list[Minute]) -> list[Minute]:
-        stored, self._total = await self._db.load(lambda conn: file.store(conn, minutes, self._expected_of))
+    async def _store(self, minutes: list[Minute], parts: Mapping[str, int] = NO_PARTS) -> list[Minute]:
+        ahead_ms = self._clock.wall_ms() + _AHEAD_MS
+        stored, self._total = await self._db.load(
+            lambda conn: file.store(conn, minutes, self._expected_of, ahead_ms, parts)
+        )
         self._report_asides()
         self._stored_ms = max([self._stored_ms or 0, *(m.start_ms for m in stored)])
         return stored
@@ -165,15 +174,25 @@ class Ledger:
     async def history(self, device: str, metric: str, from_ms: int, to_ms: int, step_s: float) -> list[Bucket]:
         """Steps that hold anything, oldest first, with the open minute. Steps are whole minutes counted from 1970."""
         step_ms = max(1, round(step_s / 60)) * MINUTE_MS
-        first_ms = from_ms - from_ms % step_ms
+        return await self._answer(file.buckets, device, metric, from_ms, to_ms, step_ms)
+
+    async def minutes(self, device: str, metric: str, from_ms: int, to_ms: int) -> list[Minute]:
+        """Minutes of one series that began in that time, oldest first, with the open one."""
+        first_ms = from_ms + -from_ms % MINUTE_MS
+        return await self._answer(file.minutes, device, metric, first_ms, to_ms, MINUTE_MS)
+
+    async def _answer(
+        self, read: _Read[T], device: str, metric: str, from_ms: int, to_ms: int, step_ms: int
+    ) -> list[T]:
         expected = self._expected_of(device, metric)
+        first_ms = from_ms - from_ms % step_ms
         q = file.Question(device, metric, first_ms, to_ms, step_ms, expected, self._clock.wall_ms())
-        result: list[Bucket] = []
+        result: list[T] = []
         cursor_ms = first_ms
         while cursor_ms < to_ms:
             # asked for anew at each turn: what is closed in between is stored by then, and must not count twice
             fresh = list(self._fresh(device, metric))
-            found, cursor_ms = await self._db.load(lambda conn: file.buckets(conn, q, cursor_ms, fresh))  # noqa: B023
+            found, cursor_ms = await self._db.load(lambda conn: read(conn, q, cursor_ms, fresh))  # noqa: B023
             result += found
         return result
 
@@ -200,17 +219,22 @@ class Ledger:
         """Size of the file and its log."""
         return self._db.bytes_on_disk()
 
+    async def flush(self) -> list[Minute]:
+        """Store everything and return it, the open minute too: what follows after the next start joins it."""
+        fresh, parts = self._unstored, {}
+        for minute in self._open.values():
+            fresh += minute.minutes(self._expected.get(minute.device, {}))
+            parts[minute.device] = self._track(minute.device).newest_ms + 1
+        self._open, self._unstored = {}, []
+        try:
+            return await self._store(fresh, parts) if fresh else []
+        except (sqlite3.Error, OSError) as error:
+            log.error("ledger could not store its last minutes", file=str(self._db.path), error=str(error))
+            return []
+
     async def close(self) -> None:
-        """Store everything, the open minute too (what follows after the next start joins it). May be called twice."""
-        if self._open or self._unstored:
-            fresh = list(self._unstored)
-            for minute in self._open.values():
-                fresh += minute.minutes(self._expected.get(minute.device, {}))
-            self._open, self._unstored = {}, []
-            try:
-                await self._store(fresh)
-            except (sqlite3.Error, OSError) as error:
-                log.error("ledger could not store its last minutes", file=str(self._db.path), error=str(error))
+        """Store everything and release the file. May be called twice."""
+        await self.flush()
         await self._db.close()
 
     def _expected_of(self, device: str, metric: str) -> float:

@@ -8,8 +8,8 @@ from typing import Protocol
 from drivers.api import Value
 from gateway.model import Mark
 
-#: Takes the raw values of one answer (in the order it was prepared for) and their acquisition time.
 Take = Callable[[Sequence[Value], int], None]
+"""Takes the raw values of one answer (in the order it was prepared for) and their acquisition time."""
 
 
 class Intake(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from drivers.api import Device
+from gateway.links.schedule import by_period
 
 TURNAROUND_S = 0.02
 """Time that a device needs before it answers: 20 ms is the shortest that DL/T 645 allows and common for Modbus."""
@@ -30,15 +31,12 @@ class Load:
 
 
 def forecast(
-    name: str, device: Device, every_s: dict[str, float], *, char_s: float, silence_s: float
+    name: str, device: Device, every_s: Mapping[str, float], *, char_s: float, silence_s: float
 ) -> Sequence[Load]:
     """Return the load of each rhythm of a device, the fastest first."""
-    groups: dict[float, list[str]] = {}
-    for point, period_s in every_s.items():
-        groups.setdefault(period_s, []).append(point)
     wait_s = silence_s + TURNAROUND_S if char_s else TCP_ROUND_TRIP_S
     loads = []
-    for period_s, points in sorted(groups.items()):
+    for period_s, points in by_period(every_s).items():
         requests = device.plan(points)
         costs = [device.cost(r) for r in requests]
         wire_s = sum((c.request_bytes + c.reply_bytes) * char_s + wait_s for c in costs)

@@ -9,16 +9,15 @@ from contextlib import aclosing
 
 import structlog
 
-from drivers.api import Listener, Rejected, Report, Subscribed
+from drivers.api import Listener, Rejected, Report, Subscribed, Value
 from drivers.errors import LinkDown
 from gateway.clock import Clock
 from gateway.links import Intake, Take
-from gateway.links.backoff import delay_s
+from gateway.links.link_state import LinkState
 from gateway.model import DeviceHealth, LinkHealth, Mark
 
 log = structlog.get_logger()
 
-RECONNECT_FIRST_S, RECONNECT_CAP_S = 0.5, 30.0
 AHEAD_MS = 60_000
 """A device clock this far ahead of ours is wrong: the arrival time is used and the case counted."""
 OLDEST_MS = 30 * 86_400_000
@@ -46,14 +45,14 @@ class ListenerWorker:
         self._health = health
         self._device_health = device_health
         self._points = points
-        self._chance = chance
+        self._state = LinkState(health, device_health, clock, chance)
         self._takes: dict[tuple[str, tuple[str, ...]], Take] = {}
+        self._newest: dict[tuple[str, tuple[str, ...]], tuple[int, tuple[Value, ...]]] = {}
         self._heard_s = dict.fromkeys(every_s, clock.monotonic_s())
 
     async def run(self) -> None:
         """Listen until the connection is lost, then connect again."""
         watch = asyncio.create_task(self._watch_silence())
-        failures, lost_s = 0, self._clock.monotonic_s()
         try:
             while True:
                 try:
@@ -65,39 +64,16 @@ class ListenerWorker:
                                 case Rejected(device=device, cause=cause, detail=detail):
                                     self._reject(cause, device, detail)
                                 case Subscribed():
-                                    self._back(failures, lost_s)
-                                    failures = 0
+                                    self._state.came_up()
+                                    self._heard_s = dict.fromkeys(self._heard_s, self._clock.monotonic_s())
                 except LinkDown as why:
-                    if failures == 0:
-                        lost_s = self._clock.monotonic_s()
-                    failures += 1
-                    self._lost(why)
-                wait_s = delay_s(
-                    max(1, failures), first_s=RECONNECT_FIRST_S, cap_s=RECONNECT_CAP_S, chance=self._chance()
-                )
-                await self._clock.sleep(wait_s)
+                    if self._state.went_down(why):
+                        for name, points in self._points.items():
+                            self._intake.missed(name, points, Mark.NO_ANSWER, self._clock.wall_ms())
+                await self._clock.sleep(self._state.wait_s())
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
-
-    def _back(self, failures: int, lost_s: float) -> None:
-        health = self._health
-        health.state, health.since_ms, health.last_error = "up", self._clock.wall_ms(), None
-        if failures:
-            health.reconnects += 1
-            log.info("link is back", link=health.name, after_s=round(self._clock.monotonic_s() - lost_s, 1))
-
-    def _lost(self, why: LinkDown) -> None:
-        health, now_ms = self._health, self._clock.wall_ms()
-        health.failures["link_down"] = health.failures.get("link_down", 0) + 1
-        health.last_error = str(why)
-        if health.state != "down":
-            health.state, health.since_ms = "down", now_ms
-            log.warning("link lost", link=health.name, address=health.address, reason=str(why))
-            for name, points in self._points.items():
-                self._device_health[name].state = "link_down"
-                self._device_health[name].last_error = str(why)
-                self._intake.missed(name, points, Mark.NO_ANSWER, now_ms)
 
     def _take(self, report: Report) -> None:
         now_ms = self._clock.wall_ms()
@@ -108,16 +84,20 @@ class ListenerWorker:
         if time_ms is None:
             time_ms = now_ms
         elif time_ms > now_ms + AHEAD_MS or time_ms < now_ms - OLDEST_MS:
-            self._count("implausible_time")
+            self._health.count("implausible_time")
             if report.retained:
                 return
             time_ms = now_ms
         key = (report.device, report.points)
+        if time_ms == report.sent_at_ms and self._is_known(key, report, time_ms):
+            return
         take = self._takes.get(key)
         if take is None:
             take = self._takes[key] = self._intake.prepare(*key)
         take(report.values, time_ms)
         self._health.answers += 1
+        if report.retained and now_ms - time_ms > 1000 * self._patience_s(report.device):
+            return  # its last word, but no sign of life
         self._heard_s[report.device] = self._clock.monotonic_s()
         health = self._device_health[report.device]
         if health.state != "good":
@@ -126,25 +106,37 @@ class ListenerWorker:
             health.state, health.last_error, health.failures_in_row = "good", None, 0
         health.last_answer_ms = now_ms
 
+    def _is_known(self, key: tuple[str, tuple[str, ...]], report: Report, time_ms: int) -> bool:
+        """True for what was taken before: a message delivered twice, or retained and repeated at each connection."""
+        newest = self._newest.get(key)
+        if newest is not None and (newest == (time_ms, report.values) or (report.retained and time_ms <= newest[0])):
+            self._health.count("repeated")
+            if not report.retained:
+                self._heard_s[report.device] = self._clock.monotonic_s()
+            return True
+        if newest is None or time_ms >= newest[0]:
+            self._newest[key] = (time_ms, report.values)
+        return False
+
+    def _patience_s(self, device: str) -> float:
+        return max(3 * self._every_s[device], 5.0)
+
     def _reject(self, cause: str, device: str | None, detail: str) -> None:
-        self._count(cause)
+        self._health.count(cause)
         if device is not None and device in self._device_health:
             self._device_health[device].last_error = detail
         self._health.last_error = detail
-
-    def _count(self, cause: str) -> None:
-        self._health.failures[cause] = self._health.failures.get(cause, 0) + 1
 
     async def _watch_silence(self) -> None:
         """Mark a device silent once when three of its reports are missing."""
         while True:
             await self._clock.sleep(1.0)
             now_s = self._clock.monotonic_s()
-            for name, every_s in self._every_s.items():
+            for name in self._every_s:
                 health = self._device_health[name]
                 if health.state in ("silent", "link_down"):
                     continue
-                if now_s - self._heard_s[name] > max(3 * every_s, 5.0):
+                if now_s - self._heard_s[name] > self._patience_s(name):
                     health.state = "silent"
                     health.last_error = f"no report for {now_s - self._heard_s[name]:.0f} s"
                     log.warning("device is silent", device=name, reason=health.last_error)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -41,16 +41,21 @@ class Round:
         return tuple(point for rhythm in self.rhythms for point in rhythm.points)
 
 
-def rhythms_of(device: str, every_s: dict[str, float], start_s: float) -> list[Rhythm]:
-    """Group a device's points by period. The first round is due at ``start_s``."""
+def by_period(every_s: Mapping[str, float]) -> dict[float, tuple[str, ...]]:
+    """Return the points that share each period, the shortest period first."""
     groups: dict[float, list[str]] = {}
     for point, period_s in every_s.items():
         groups.setdefault(period_s, []).append(point)
+    return {period_s: tuple(points) for period_s, points in sorted(groups.items())}
+
+
+def rhythms_of(device: str, every_s: Mapping[str, float], start_s: float) -> list[Rhythm]:
+    """Group a device's points by period. The first round is due at ``start_s``."""
+    groups = by_period(every_s)
     shift = zlib.crc32(device.encode()) / 2**32
     fastest_s = min(groups, default=0.0)
     return [
-        Rhythm(device, tuple(points), period_s, start_s + shift * fastest_s, start_s)
-        for period_s, points in sorted(groups.items())
+        Rhythm(device, points, period_s, start_s + shift * fastest_s, start_s) for period_s, points in groups.items()
     ]
 
 

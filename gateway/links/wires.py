@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
-from drivers.api import PolledDriver
+from drivers.api import Listener, PolledDriver
 from drivers.registry import load as load_driver
 from drivers.transport.line import Line
 from drivers.transport.serial import SerialStream, character_s, modbus_silence_s
@@ -39,3 +40,25 @@ def polled(device: LoadedDevice, line: Line, timeout_s: float) -> Polled:
     driver = cast(PolledDriver, load_driver(device.profile.driver))
     opened = driver.open_device(line, device.address, device.points, device.profile.limits, timeout_s)
     return Polled(device.name, opened, {name: rule.every_s for name, rule in device.rules.items()})
+
+
+def make_listener(link: MqttLink, client_id: str, devices: Sequence[LoadedDevice]) -> Listener:
+    """Return the broker connection of the devices on an MQTT link. ``client_id`` is for a link that names none."""
+    from drivers.mqtt_json.driver import Broker, MqttListener  # paho and aiomqtt only where a broker is used
+
+    tls = link.tls
+    broker = Broker(
+        host=link.host,
+        port=link.port,
+        version=link.version,
+        client_id=link.client_id or client_id,
+        username=link.username,
+        password=link.password,
+        tls=tls is not None,
+        ca_file=tls.ca_file if tls else None,
+        cert_file=tls.cert_file if tls else None,
+        key_file=tls.key_file if tls else None,
+        keepalive_s=link.keepalive,
+        max_payload_bytes=link.max_payload_kib * 1024,
+    )
+    return MqttListener(broker, {d.name: (d.address, d.points, d.profile.limits) for d in devices})

@@ -9,17 +9,17 @@ from typing import Protocol
 
 import structlog
 
-from drivers.api import Device, Request
+from drivers.api import Device, Request, Value
 from drivers.errors import BadFrame, DriverError, LinkDown, NoAnswer, Refused
+from gateway.backoff import delay_s
 from gateway.clock import Clock
 from gateway.links import Intake, Take
-from gateway.links.backoff import delay_s
+from gateway.links.link_state import LinkState
 from gateway.links.schedule import Rhythm, Round, due, held, postponed, rhythms_of, wake_s
 from gateway.model import DeviceHealth, LinkHealth, Mark
 
 log = structlog.get_logger()
 
-RECONNECT_FIRST_S, RECONNECT_CAP_S = 0.5, 30.0
 SILENT_FIRST_S, SILENT_CAP_S = 2.0, 120.0
 REOPEN_AFTER_S = 30.0
 SILENT_AFTER = 2  # rounds without any answer before a device is asked less often
@@ -40,7 +40,7 @@ class Polled:
 
     name: str
     device: Device
-    every_s: dict[str, float]
+    every_s: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,59 +70,39 @@ class LinkWorker:
         self._clock = clock
         self._health = health
         self._device_health = device_health
+        self._state = LinkState(health, device_health, clock, chance)
         self._chance = chance
         self._plans: dict[tuple[str, tuple[str, ...]], list[_Step]] = {}
         self._rhythms: list[Rhythm] = []
         self._busy_mark = (clock.monotonic_s(), 0.0)
         self._opened_s = 0.0
+        self._proven = False  # an answer came since the wire was opened
 
     async def run(self) -> None:
         """Connect, poll until the wire is lost, connect again."""
         start_s = self._clock.monotonic_s()
         self._rhythms = [r for d in self._devices.values() for r in rhythms_of(d.name, d.every_s, start_s)]
-        failures = 0
-        lost_s = start_s
         try:
             while True:
                 try:
                     await self._wire.open()
-                    self._connected(failures, lost_s)
-                    failures = 0
+                    self._state.came_up()
+                    self._opened_s, self._proven = self._clock.monotonic_s(), False
                     await self._poll()
                 except LinkDown as why:
                     await self._wire.close()
-                    if failures == 0:
-                        lost_s = self._clock.monotonic_s()
-                    failures += 1
-                    self._lost(why, first=failures == 1)
-                wait_s = delay_s(failures, first_s=RECONNECT_FIRST_S, cap_s=RECONNECT_CAP_S, chance=self._chance())
-                await self._clock.sleep(wait_s)
+                    self._miss_all(first=self._state.went_down(why))
+                await self._clock.sleep(self._state.wait_s())
         finally:
             await self._wire.close()
 
-    def _connected(self, failures: int, lost_s: float) -> None:
-        health = self._health
-        health.state, health.since_ms, health.last_error = "up", self._clock.wall_ms(), None
-        self._opened_s = self._clock.monotonic_s()
-        if failures:
-            health.reconnects += 1
-            log.info("link is back", link=health.name, after_s=round(self._clock.monotonic_s() - lost_s, 1))
-
-    def _lost(self, why: LinkDown, *, first: bool) -> None:
-        """Every device on the wire is without answer: say so once, mark what is due, skip the rounds."""
-        health, now_ms = self._health, self._clock.wall_ms()
-        health.failures["link_down"] = health.failures.get("link_down", 0) + 1
-        health.last_error = str(why)
-        if first or health.state == "starting":
-            health.state, health.since_ms = "down", now_ms
-            log.warning("link lost", link=health.name, address=health.address, reason=str(why))
-        for name in self._devices:
-            self._device_health[name].state = "link_down"
-            self._device_health[name].last_error = str(why)
-        now_s = self._clock.monotonic_s()
+    def _miss_all(self, *, first: bool) -> None:
+        """The wire is down: mark what is due on it; skip those rounds if it was down before."""
+        now_s, now_ms = self._clock.monotonic_s(), self._clock.wall_ms()
         for turn in due(self._rhythms, now_s):
             self._intake.missed(turn.device, turn.points, Mark.NO_ANSWER, now_ms)
-        self._rhythms = [held(r, now_s)[0] if r.due_s <= now_s and not first else r for r in self._rhythms]
+        if not first:
+            self._rhythms = [held(r, now_s)[0] if r.due_s <= now_s else r for r in self._rhythms]
 
     async def _poll(self) -> None:
         while True:
@@ -140,9 +120,7 @@ class LinkWorker:
         silent = all(self._device_health[name].failures_in_row >= SILENT_AFTER for name in self._devices)
         now_s = self._clock.monotonic_s()
         if silent and now_s - self._opened_s >= REOPEN_AFTER_S:
-            self._health.reconnects += 1
-            self._opened_s = now_s
-            await self._wire.open()
+            await self._reopen()
 
     async def _hold(self, turn: Round) -> None:
         """Hold one round of one device and set its rhythms to their next time."""
@@ -195,33 +173,47 @@ class LinkWorker:
         health.failures_in_row, health.next_try_in_s = 0, None
         return 0.0
 
-    async def _ask(self, device: Device, request: Request, *, retry: bool) -> Sequence[float | int | None]:
-        """One exchange; a lost or spoilt answer of a device that is otherwise well is asked for once more."""
+    async def _ask(self, device: Device, request: Request, *, retry: bool) -> tuple[Value, ...]:
+        """One exchange; a lost or spoilt answer of a device that is otherwise well is asked for once more.
+
+        So is one that met a closed connection if there was an answer on it: many a device closes after each.
+        """
+        try:
+            return await self._ask_once(device, request)
+        except (NoAnswer, BadFrame):
+            if not retry:
+                raise
+        except LinkDown:
+            if not self._proven:
+                raise
+            await self._reopen()
+        return await self._ask_once(device, request)
+
+    async def _ask_once(self, device: Device, request: Request) -> tuple[Value, ...]:
         health = self._health
         health.requests += 1
         try:
             values = await device.ask(request)
-        except (NoAnswer, BadFrame) as why:
+        except DriverError as why:
             self._count(why)
-            if not retry:
-                raise
-            health.requests += 1
-            try:
-                values = await device.ask(request)
-            except DriverError as again:
-                self._count(again)
-                raise
-        except Refused as why:
-            self._count(why)
-            health.answers += 1
+            if isinstance(why, Refused):
+                health.answers += 1
+                self._proven = True
             raise
         health.answers += 1
+        self._proven = True
         return values
+
+    async def _reopen(self) -> None:
+        self._health.reconnects += 1
+        self._opened_s = self._clock.monotonic_s()
+        self._proven = False
+        await self._wire.open()
 
     def _count(self, why: DriverError) -> None:
         cause = {NoAnswer: "no_answer", BadFrame: "bad_frame", Refused: "refused"}.get(type(why))
         if cause is not None:  # LinkDown is counted where it ends the poll
-            self._health.failures[cause] = self._health.failures.get(cause, 0) + 1
+            self._health.count(cause)
 
     def _miss(self, name: str, request: Request, mark: Mark) -> None:
         self._intake.missed(name, request.points, mark, self._clock.wall_ms())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NEAR_WRAP = 0.1
-"""A fall counts as a wrap when the register stood in the last tenth before it and stands in the first tenth after."""
+from gateway.vocabulary import has_wrapped
 
 
 @dataclass(slots=True)
@@ -30,7 +29,7 @@ class CounterGuard:
         if self.last is None or self._follows(self.last, self.last_ms, value, time_ms):
             self._believe(value, time_ms)
             return True
-        if self._wrapped(self.last, value):
+        if has_wrapped(self.last, value, self.wrap):
             self.wraps += 1
             self._believe(value, time_ms)
             return True
@@ -51,8 +50,3 @@ class CounterGuard:
             return True
         hours = max(time_ms - before_ms, 60_000) / 3_600_000  # registers step: allow a minute's worth at once
         return value - before <= self.max_per_hour * hours
-
-    def _wrapped(self, before: float, value: float) -> bool:
-        if self.wrap is None:
-            return False
-        return before >= self.wrap * (1 - NEAR_WRAP) and value <= self.wrap * NEAR_WRAP

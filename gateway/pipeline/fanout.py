@@ -14,7 +14,7 @@ Consumer = Callable[[Readings], None]
 
 
 class Pipeline:
-    """Fulfils gateway.links.Intake. Consumers are plain functions that never wait: latest, buffer, ledger, alerts."""
+    """Fulfils gateway.links.Intake. Consumers are plain functions that never wait: latest, buffer, ledger."""
 
     def __init__(self, rules: Mapping[str, Mapping[str, PointRule]], consumers: Sequence[Consumer]) -> None:
         """``rules`` is device -> point name -> rule."""

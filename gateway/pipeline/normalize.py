@@ -10,12 +10,11 @@ import math
 from collections.abc import Sequence
 from operator import add, ge, le, mul, truediv
 
+from drivers.api import Value
 from gateway.config.profile import PointRule
 from gateway.model import Mark, Readings
 from gateway.pipeline.counter import CounterGuard
 from gateway.vocabulary import Kind
-
-Raw = float | int | None
 
 
 class Normalizer:
@@ -38,13 +37,14 @@ class Normalizer:
             for i, r in enumerate(rules)
             if r.metric.kind is Kind.COUNTER
         ]
-        self._last_ms = -1
+        self._asked_ms, self._last_ms = 0, -1  # the stamps given since the last one that came as it is
 
-    def apply(self, raw: Sequence[Raw], time_ms: int) -> Readings:
-        """Judge one answer taken at ``time_ms``. Two answers in one millisecond get two stamps, so that both stay."""
-        if time_ms == self._last_ms:
-            time_ms += 1
-        self._last_ms = time_ms
+    def apply(self, raw: Sequence[Value], time_ms: int) -> Readings:
+        """Judge one answer taken at ``time_ms``. Answers with one stamp get different ones, so that all stay."""
+        if self._asked_ms <= time_ms <= self._last_ms:
+            self._last_ms = time_ms = self._last_ms + 1
+        else:
+            self._asked_ms = self._last_ms = time_ms
         trusted: dict[int, bool] = {}
         if None not in raw and not any(raw[i] in bad for i, bad in self._sentinels):
             values = tuple(self._scaled(raw))
@@ -58,29 +58,28 @@ class Normalizer:
         """The points were due and brought nothing: no value, one mark for all."""
         return Readings(self.device, time_ms, self.metrics, (None,) * len(self.metrics), mark * len(self.metrics))
 
-    def _scaled(self, raw: Sequence[Raw]) -> Sequence[float]:
+    def _scaled(self, raw: Sequence[Value]) -> Sequence[float]:
         """Apply scale and offset. Division by 10 is exact where a multiplication by 0.1 is not (229.7)."""
         scaled = raw if self._multiply is None else list(map(mul, raw, self._multiply))
         divided: list[float] = list(map(truediv, scaled, self._divide))
         return divided if self._offset is None else list(map(add, divided, self._offset))
 
-    def _one_by_one(self, raw: Sequence[Raw], time_ms: int, trusted: dict[int, bool]) -> Readings:
+    def _one_by_one(self, raw: Sequence[Value], time_ms: int, trusted: dict[int, bool]) -> Readings:
         guards = dict(self._guards)
         values: list[float | None] = []
         marks: list[str] = []
-        for i, (number, rule) in enumerate(zip(raw, self._rules, strict=True)):
-            value: float | None = None
-            mark = Mark.GOOD
-            if number is None or math.isnan(number) or number in rule.sentinels:
-                mark = Mark.FAULT
-            else:
-                value = number * rule.multiply / rule.divide + rule.offset
-                believed = rule.low <= value <= rule.high
-                if believed and i in guards:  # a guard remembers: it is asked once per answer
+        numbers = [math.nan if number is None else number for number in raw]
+        judged = zip(numbers, self._scaled(numbers), self._low, self._high, self._rules, strict=True)
+        for i, (number, value, low, high, rule) in enumerate(judged):
+            if low <= value <= high and number not in rule.sentinels:
+                believed = True
+                if i in guards:  # a guard remembers: it is asked once per answer
                     believed = trusted[i] if i in trusted else guards[i].judge(value, time_ms)
-                if not believed:
-                    value, mark = None, Mark.OUT_OF_RANGE
-            values.append(value)
+                mark = Mark.GOOD if believed else Mark.OUT_OF_RANGE
+            else:
+                believed = False
+                mark = Mark.FAULT if math.isnan(number) or number in rule.sentinels else Mark.OUT_OF_RANGE
+            values.append(value if believed else None)
             marks.append(mark)
         return Readings(self.device, time_ms, self.metrics, tuple(values), "".join(marks))
 

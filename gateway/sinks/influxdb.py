@@ -8,130 +8,36 @@ one bytes body per request, which is 14 times cheaper than point objects. The si
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
 
 from aiohttp import (
     ClientConnectorCertificateError,
     ClientConnectorDNSError,
     ClientConnectorError,
     ClientError,
-    ClientPayloadError,
-    ClientResponse,
-    ClientSession,
-    ClientTimeout,
     ConnectionTimeoutError,
 )
-from yarl import URL
 
 from gateway.config import site
 from gateway.errors import SinkTimeout, SinkUnavailable
 from gateway.model import Readings
 from gateway.sinks import Sink, Written
 from gateway.sinks.influx_answer import Split, Stored, Unavailable, judge
+from gateway.sinks.influx_endpoints import Endpoint, V1Endpoint, V2Endpoint, read_answer
 from gateway.sinks.line_protocol import Encoder
 
-#: Below 1 MB, the usual limit of a reverse proxy.
 _MAX_BODY_BYTES = 900_000
-#: Encoding stops for breath after so much, to keep the event loop free: about 2 ms.
+"""Below 1 MB, the usual limit of a reverse proxy."""
 _BREATH_BYTES = 64_000
-_MAX_ANSWER_BYTES = 65_536
-#: The third unexplained 500 in a row at the same place starts the search for a line that causes it.
+"""Encoding stops for breath after so much, to keep the event loop free: about 2 ms."""
 _UNEXPLAINED = 3
-#: Requests that this search may spend before anything is stored: then it is the server that is ill.
+"""The third unexplained 500 in a row at the same place starts the search for a line that causes it."""
 _SEARCH_REQUESTS = 64
-#: Index of the record in the batch, and one of its lines.
+"""Requests that this search may spend before anything is stored: then it is the server that is ill."""
 _Line = tuple[int, bytes]
-
-
-class Endpoint(Protocol):
-    """Where a body is posted to; ``where`` is its address for messages, without credentials."""
-
-    where: str
-
-    async def post(self, body: bytes, encoding: str | None) -> ClientResponse:
-        """Send one request and return the answer unread; redirects are not followed, they would carry the token."""
-        ...
-
-    async def close(self) -> None:
-        """Release connections."""
-        ...
-
-
-class V1Endpoint:
-    """``POST /write?db=&rp=&precision=ms``; credentials only in the header."""
-
-    def __init__(self, config: site.InfluxSink) -> None:
-        url = URL(config.url)
-        base = url.with_user(None)
-        self.where = str(base)
-        query = {"db": config.database or "", "precision": "ms"}
-        if config.retention_policy:
-            query["rp"] = config.retention_policy
-        self._url = (base / "write").with_query(query)
-        self._options = _session_options(config.timeout)
-        user, password = config.username or url.user, config.password or url.password or ""
-        if user:
-            credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-            self._options["headers"]["Authorization"] = f"Basic {credentials}"
-        elif config.token:
-            self._options["headers"]["Authorization"] = f"Token {config.token}"
-        self._session: ClientSession | None = None
-
-    async def post(self, body: bytes, encoding: str | None) -> ClientResponse:
-        if self._session is None:
-            self._session = ClientSession(**self._options)
-        headers = {"Content-Type": "text/plain; charset=utf-8"}
-        if encoding:
-            headers["Content-Encoding"] = encoding
-        return await self._session.post(self._url, data=body, headers=headers, allow_redirects=False)
-
-    async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-
-
-class V2Endpoint:
-    """``POST /api/v2/write`` of 2.x, 3 Core and VictoriaMetrics, through influxdb-client."""
-
-    def __init__(self, config: site.InfluxSink) -> None:
-        import influxdb_client.client.influxdb_client_async  # half a second: at start, and only if it is used
-
-        self._library: Any = influxdb_client
-        base = URL(config.url).with_user(None)
-        self.where = str(base)
-        self._target = {"org": config.org or "", "bucket": config.bucket or "", "precision": "ms"}
-        options = _session_options(config.timeout)
-        self._options = {
-            "url": str(base),
-            "token": config.token,
-            "org": config.org,
-            "timeout": options.pop("timeout"),
-            "allow_redirects": False,
-            "client_session_kwargs": options,
-        }
-        self._client: Any = None
-
-    async def post(self, body: bytes, encoding: str | None) -> ClientResponse:
-        if self._client is None:
-            self._client = self._library.client.influxdb_client_async.InfluxDBClientAsync(**self._options)
-        # One level below WriteApiAsync.write: that reads an error of any size, takes 200 for a success and
-        # compresses at level 9.
-        service = self._library.WriteService(self._client.api_client)
-        extra = {"content_encoding": encoding} if encoding else {}
-        response: ClientResponse = await service.post_write_async(
-            body=body, _preload_content=False, _return_http_data_only=True, **self._target, **extra
-        )
-        return response
-
-    async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+"""Index of the record in the batch, and one of its lines."""
 
 
 class LineProtocolSink:
@@ -152,7 +58,7 @@ class LineProtocolSink:
         body: list[tuple[int, bytes]] = []
         size = breath = 0
         for index, readings in enumerate(batch):
-            if not self._minutes and readings.metrics and ":" in readings.metrics[0]:
+            if not self._minutes and readings.is_minute:
                 continue
             try:
                 lines = self._encoder.encode(readings)
@@ -245,7 +151,7 @@ class LineProtocolSink:
             if self._gzip:
                 body = await asyncio.to_thread(gzip.compress, body, 1, mtime=0)
             response = await self._endpoint.post(body, "gzip" if self._gzip else None)
-            return judge(response.status, response.headers, await _read(response))
+            return judge(response.status, response.headers, await read_answer(response))
         except ConnectionTimeoutError:
             raise SinkUnavailable(f"{where}: no connection in time; is the network up?") from None
         except TimeoutError:
@@ -273,28 +179,3 @@ def make(name: str, config: site.InfluxSink, encoder: Encoder) -> Sink:
 def _halves(lines: list[_Line]) -> list[list[_Line]]:
     middle = (len(lines) + 1) // 2
     return [part for part in (lines[:middle], lines[middle:]) if part]
-
-
-def _session_options(timeout_s: float) -> dict[str, Any]:
-    """What both ways share: one total timeout, half of it for connecting; answers are never unpacked."""
-    return {
-        "timeout": ClientTimeout(total=timeout_s, connect=timeout_s / 2),
-        "auto_decompress": False,
-        "headers": {"Accept-Encoding": "identity"},
-    }
-
-
-async def _read(response: ClientResponse) -> bytes:
-    """Read at most 64 KiB of an answer; of a broken one, what came."""
-    text = bytearray()
-    try:
-        while len(text) < _MAX_ANSWER_BYTES:
-            chunk = await response.content.read(_MAX_ANSWER_BYTES - len(text))
-            if not chunk:
-                break
-            text += chunk
-    except ClientPayloadError:
-        pass  # cut short: the status counts all the same
-    finally:
-        response.close()  # a connection that was read to the end is already back in the pool
-    return bytes(text)

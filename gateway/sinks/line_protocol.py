@@ -20,8 +20,8 @@ from typing import Any
 from gateway.model import Mark, Readings
 from gateway.vocabulary import METRICS
 
-#: The whole record as a template, and what picks its arguments from ``(*values, time_ms)``.
 _Prepared = tuple[str, Callable[[tuple[Any, ...]], Any]]
+"""The whole record as a template, and what picks its arguments from ``(*values, time_ms)``."""
 _NOTHING: _Prepared = ("", itemgetter(-1))
 _MAX_PREPARED = 4096
 

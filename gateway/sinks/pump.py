@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import structlog
 
+from gateway.backoff import delay_s
 from gateway.buffer import Buffer
 from gateway.clock import Clock
 from gateway.errors import SinkTimeout, SinkUnavailable
-from gateway.links.backoff import delay_s
-from gateway.model import Mark, Readings
+from gateway.model import Readings, SinkHealth
 from gateway.sinks import Sink, Written
 
 _FIRST_WAIT_S = 1.0
@@ -25,26 +24,7 @@ _GROW_AFTER = 4
 _SLOWEST_GROW_AFTER = 1024
 _MAX_REASONS = 100
 
-_log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class PumpHealth:
-    """Live state of one sink; written by its pump only, read by the page and /metrics."""
-
-    name: str
-    state: str = "waiting"
-    """waiting: nothing was sent yet | up | down."""
-    since_ms: int = 0
-    """Wall time of the last change of state."""
-    last_error: str | None = None
-    """Why it is down, or was the last time."""
-    sent_records: int = 0
-    sent_values: int = 0
-    """Good values that the sink took."""
-    rejected: int = 0
-    """Records that the sink will never take: they are in the quarantine."""
-    retries: int = 0
+log = structlog.get_logger()
 
 
 class BatchSize:
@@ -100,7 +80,7 @@ class Pump:
         self._failures = 0
         self._down_since_s = 0.0
         self._reasons: set[str] = set()
-        self.health = PumpHealth(sink.name, since_ms=clock.wall_ms())
+        self.health = SinkHealth(sink.name, since_ms=clock.wall_ms())
 
     async def run(self) -> None:
         """Pump until cancelled. An unsettled lease is lent again at the next start."""
@@ -147,7 +127,7 @@ class Pump:
         if health.state != "down":
             health.state, health.since_ms = "down", self._clock.wall_ms()
             self._down_since_s = self._clock.monotonic_s()
-            _log.warning("sink lost", sink=health.name, error=health.last_error, next_try_s=round(wait_s, 1))
+            log.warning("sink lost", sink=health.name, error=health.last_error, next_try_s=round(wait_s, 1))
         await self._clock.sleep(wait_s)
 
     def _note_success(self, batch: Sequence[Readings], written: Written) -> None:
@@ -157,13 +137,13 @@ class Pump:
         if health.state != "up":
             if health.state == "down":
                 down_s = self._clock.monotonic_s() - self._down_since_s
-                _log.info("sink back", sink=health.name, down_s=round(down_s, 1), backlog=self._backlog())
+                log.info("sink back", sink=health.name, down_s=round(down_s, 1), backlog=self._backlog())
             health.state, health.since_ms = "up", self._clock.wall_ms()
         health.rejected += len(written.rejected)
         for index, readings in enumerate(batch):
             if index not in written.rejected:
                 health.sent_records += 1
-                health.sent_values += readings.marks.count(Mark.GOOD)
+                health.sent_values += readings.good_count
         for reason in set(written.rejected.values()) - self._reasons:
             self._log_rejection(reason)
 
@@ -171,7 +151,7 @@ class Pump:
         """Once per distinct reason, and not without end: some servers quote the line."""
         if len(self._reasons) < _MAX_REASONS:
             self._reasons.add(reason)
-            _log.warning("sink refused records, see the quarantine", sink=self.health.name, reason=reason)
+            log.warning("sink refused records, see the quarantine", sink=self.health.name, reason=reason)
 
     def _backlog(self) -> int:
         """Records still waiting for this sink."""

@@ -31,6 +31,7 @@ class EventHub:
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self._seen: dict[tuple[str, str], int] = {}
         self._closed = False
+        self._revision = views.revision(state)
         self.dropped_clients = 0
         """Clients that did not keep up."""
 
@@ -50,7 +51,7 @@ class EventHub:
             changed = views.changes(self._state.latest.values(), self._seen)
             if changed:
                 self._publish(_message("latest", changed))
-            if tick % SUMMARY_TICKS == 0:
+            if tick % SUMMARY_TICKS == 0 or self._alarms_changed():
                 self._publish(self._summary())
 
     def close(self) -> None:
@@ -95,6 +96,10 @@ class EventHub:
                 _end(queue)
             else:
                 queue.put_nowait(message)
+
+    def _alarms_changed(self) -> bool:
+        before, self._revision = self._revision, views.revision(self._state)
+        return before != self._revision
 
     def _summary(self) -> bytes:
         now_ms = self._state.clock.wall_ms()

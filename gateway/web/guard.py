@@ -8,19 +8,25 @@ import hmac
 import ipaddress
 import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.errors import NotNow
 from gateway.web.history import BadQuery, NotKnown
 
-#: A connection that has not sent its first whole request by then is closed.
+WRITES = re.compile(r"/api/alerts/[^/]+/(acknowledge|act|close)")
+"""All that can be changed from outside."""
+OURS = "X-Sitegate"
+"""Header that every change must carry."""
 FIRST_REQUEST_S = 10.0
-#: A wrong password is answered after this time.
+"""A connection that has not sent its first whole request by then is closed."""
 WRONG_PASSWORD_S = 1.0
+"""A wrong password is answered after this time."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'none'; object-src 'none'; "
@@ -82,6 +88,16 @@ def password_given(authorization: str, password: str) -> bool:
     return scheme.lower() == "basic" and hmac.compare_digest(given.partition(b":")[2], password.encode())
 
 
+def from_our_page(headers: Mapping[str, str]) -> bool:
+    """Whether a request that changes something was meant: no form or script of another page can send it.
+
+    The header cannot be set across origins without asking first, and OPTIONS is not answered.
+    """
+    origin = headers.get("Origin")
+    same = origin is None or origin.partition("://")[2].lower() == headers.get("Host", "").lower()
+    return headers.get(OURS) == "1" and same and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+
+
 class Guard:
     """The middleware of one page, and the deadline for connections that never finish their first request."""
 
@@ -115,14 +131,19 @@ class Guard:
             self._mute.discard(request.protocol)
             if not host_allowed(request.headers.get("Host", ""), self._bound_to):
                 return problem(421, "This gateway does not go by that name. Open it by its address or by page.host.")
-            if request.method not in ("GET", "HEAD"):
+            writes = request.method == "POST" and WRITES.fullmatch(request.path) is not None
+            if request.method not in ("GET", "HEAD") and not writes:
                 response = problem(405, "The page is read-only: use GET or HEAD.")
                 response.headers["Allow"] = "GET, HEAD"
                 return response
+            if writes and self._password is None:
+                return problem(403, "Set page.password in the site file first: alarms are only answered with it.")
             if self._password is not None and request.path != "/healthz":
                 authorization = request.headers.get("Authorization", "")
                 if not password_given(authorization, self._password):
                     return await _ask_for_password(request, wrong=bool(authorization))
+            if writes and not from_our_page(request.headers):
+                return problem(403, f"This must come from the gateway's own page, or carry the header {OURS}: 1.")
             return await _answer(request, handler)
 
         return guard
@@ -144,6 +165,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return problem(400, str(error))
     except NotKnown as error:
         return problem(404, str(error))
+    except NotNow as error:
+        return problem(409, str(error))
     except web.HTTPNotFound:
         return problem(404, "There is nothing at this address. The page is at /, the data below /api/.")
     except web.HTTPException as error:

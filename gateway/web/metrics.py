@@ -89,7 +89,7 @@ class StateCollector(Collector):
         failures = _counters("link_failures", "Failures by cause", ["link", "cause"])
         late = _counters("link_late_rounds", "Rounds skipped because the one before had not ended", ["link"])
         reconnects = _counters("link_reconnects", "Connections made again", ["link"])
-        busy = _gauges("link_busy_ratio", "Share of the last minute in which the wire was in use", ["link"])
+        busy = _gauges("link_busy_ratio", "Share of the last ten seconds in which the wire was in use", ["link"])
         for link in self._state.links.values():
             up.add_metric([link.name, link.kind], float(link.state == "up"))
             requests.add_metric([link.name], link.requests)

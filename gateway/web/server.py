@@ -12,14 +12,17 @@ from typing import Any
 from aiohttp import web
 
 from gateway.errors import AddressUnavailable
-from gateway.web import history, metrics, views
+from gateway.web import alarms, history, metrics, views
 from gateway.web.events import EventHub
 from gateway.web.files import PageFile, load_files
-from gateway.web.guard import Guard, add_headers, make_logger
+from gateway.web.guard import Guard, add_headers, make_logger, problem
 from gateway.web.state import PageState
 
 KEEPALIVE_S = 30.0
 SHUTDOWN_S = 0.5
+BODY_S = 10.0
+"""A body that has not arrived by then is not waited for."""
+NO_ALARM = "There is no such alarm. /api/alerts?state=all lists those of the last seven days."
 COMPRESS_FROM_BYTES = 2_048
 ZLIB_THREAD_FROM_BYTES = 128 * 1024
 
@@ -54,7 +57,7 @@ class PageServer:
 
     async def start(self) -> None:
         """Listen. Raises AddressUnavailable with a sentence that says what to do."""
-        app = web.Application(middlewares=[self._guard.middleware()], client_max_size=1024)
+        app = web.Application(middlewares=[self._guard.middleware()], client_max_size=alarms.MAX_BODY_BYTES)
         app.on_response_prepare.append(add_headers)
         app.add_routes(self._routes())
         self._runner = web.AppRunner(
@@ -99,7 +102,8 @@ class PageServer:
             "/api/devices": lambda _request, now_ms: views.devices(state, now_ms),
             "/api/latest": self._latest,
             "/api/links": lambda _request, _now_ms: views.links(state),
-            "/api/alerts": lambda _request, _now_ms: {"alerts": [], "engine": "not configured"},
+            "/api/limits": lambda _request, _now_ms: alarms.limits(state.alarms.limits() if state.alarms else []),
+            "/api/verdicts": lambda _request, _now_ms: alarms.verdicts(state.alarms.verdicts() if state.alarms else []),
             "/api/vocabulary": lambda _request, _now_ms: views.vocabulary(),
         }
         return [
@@ -108,6 +112,9 @@ class PageServer:
             web.get("/healthz", self._healthz),
             web.get("/metrics", self._metrics),
             web.get("/api/history", self._history),
+            web.get("/api/alerts", self._alarms),
+            web.get("/api/alerts/{alarm}", self._alarm),
+            web.post("/api/alerts/{alarm}/{step}", self._answer),
             web.get("/events", self._events),
             *(web.get(path, self._json(body)) for path, body in bodies.items()),
         ]
@@ -130,11 +137,39 @@ class PageServer:
                 query.device, query.metric, query.from_ms, query.to_ms, query.step_s
             )
             points = history.bucket_points(buckets, query, now_ms)
+            summary = history.bucket_summary(buckets, query, now_ms)
         else:
-            points = history.single_points(
-                await self._state.buffer.recent(query.device, query.metric, query.from_ms, query.to_ms)
-            )
-        return _json_response(history.answer(query, points))
+            readings = await self._state.buffer.recent(query.device, query.metric, query.from_ms, query.to_ms)
+            points = history.single_points(readings)
+            every_s = self._state.devices[query.device].every_s[query.metric]
+            summary = history.reading_summary(readings, query, now_ms, every_s)
+        return _json_response(history.answer(query, points, summary))
+
+    async def _alarms(self, request: web.Request) -> web.StreamResponse:
+        span = alarms.span(request.query, self._state.clock.wall_ms())
+        known = self._state.alarms
+        found = [] if known is None else known.alarms() if span is None else await known.find(*span)
+        return _json_response(alarms.listing(self._state, found))
+
+    async def _alarm(self, request: web.Request) -> web.StreamResponse:
+        found = await alarms.desk(self._state).history(request.match_info["alarm"])
+        if found is None:
+            raise history.NotKnown(NO_ALARM)
+        return _json_response(alarms.with_history(*found))
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(BODY_S):
+                answer = alarms.read_answer(await request.read())
+        except TimeoutError:
+            late = problem(408, "The body of the request did not arrive.")
+            late.force_close()
+            return late
+        name, step = request.match_info["alarm"], request.match_info["step"]
+        changed = await alarms.desk(self._state).answer(name, step, answer.by, answer.note)
+        if changed is None:
+            raise history.NotKnown(NO_ALARM)
+        return _json_response(alarms.alarm(changed))
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         body = views.health(self._state, self._state.clock.wall_ms())

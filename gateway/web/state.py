@@ -1,18 +1,22 @@
 """Everything the page may look at, in one frozen object that ``gateway.app`` fills.
 
-The protocols below say how little the page needs of ledger, pumps and clock; tests hand in small fakes.
+The protocols below say how little the page needs of ledger and alarms; tests hand in small fakes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.buffer import Buffer
 from gateway.config.site import SiteConfig
-from gateway.model import DeviceHealth, LinkHealth
+from gateway.ledger.bucket import Bucket
+from gateway.model import Alarm, DeviceHealth, LimitLine, LinkHealth, SinkHealth, WindowVerdict
 from gateway.pipeline.latest import Latest
+
+if TYPE_CHECKING:
+    from gateway.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +40,6 @@ class DeviceView:
         return min(self.every_s.values(), default=60.0)
 
 
-class Bucket(Protocol):
-    """Statistics of one series over one step; None where nothing was good."""
-
-    @property
-    def start_ms(self) -> int: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-    @property
-    def mean(self) -> float | None: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def valid_share(self) -> float: ...
-
-
 class MinuteHistory(Protocol):
     """What the page asks of the minute ledger."""
 
@@ -68,35 +55,49 @@ class MinuteHistory(Protocol):
         ...
 
 
-class PumpView(Protocol):
-    """Live state of the pump of one sink."""
+class AlarmStep(Protocol):
+    """One event in an alarm's life."""
 
     @property
-    def name(self) -> str: ...
+    def kind(self) -> str: ...
     @property
-    def state(self) -> str:
-        """One of: up, down, waiting."""
+    def at_ms(self) -> int: ...
+    @property
+    def severity(self) -> str: ...
+    @property
+    def details(self) -> Mapping[str, object]: ...
+
+
+class AlarmDesk(Protocol):
+    """What the page asks of the alarms, and the only thing that it may change."""
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever an alarm changes: look again."""
         ...
 
-    @property
-    def since_ms(self) -> int: ...
-    @property
-    def last_error(self) -> str | None: ...
-    @property
-    def sent_records(self) -> int: ...
-    @property
-    def sent_values(self) -> int: ...
-    @property
-    def rejected(self) -> int: ...
-    @property
-    def retries(self) -> int: ...
+    def alarms(self) -> Sequence[Alarm]:
+        """Every alarm that is not over."""
+        ...
 
+    def limits(self) -> Sequence[LimitLine]:
+        """The levels of all rules of this site."""
+        ...
 
-class WallClock(Protocol):
-    """The only question the page has about time: a part of ``gateway.clock.Clock``."""
+    def verdicts(self) -> Sequence[WindowVerdict]:
+        """Days and nights, today's and yesterday's."""
+        ...
 
-    def wall_ms(self) -> int:
-        """Unix time in milliseconds."""
+    async def find(self, from_ms: int, to_ms: int) -> Sequence[Alarm]:
+        """Alarms raised in that time, the newest first."""
+        ...
+
+    async def history(self, alarm: str) -> tuple[Alarm, Sequence[AlarmStep]] | None:
+        """An alarm and all that happened to it; None when there is none of that name."""
+        ...
+
+    async def answer(self, alarm: str, step: str, by: str, note: str) -> Alarm | None:
+        """Take a step of a person: acknowledge, act or close. None: no such alarm. Raises NotNow with a sentence."""
         ...
 
 
@@ -107,14 +108,16 @@ class PageState:
     site: SiteConfig
     version: str
     started_ms: int
-    clock: WallClock
+    clock: Clock
     devices: Mapping[str, DeviceView]
     device_health: Mapping[str, DeviceHealth]
     links: Mapping[str, LinkHealth]
     latest: Latest
     buffer: Buffer
     ledger: MinuteHistory
-    pumps: Mapping[str, PumpView]
+    pumps: Mapping[str, SinkHealth]
+    alarms: AlarmDesk | None = None
+    """None: this site has chosen no rules."""
 
 
 STALE_ROUNDS = 3

@@ -14,7 +14,6 @@ from gateway.web.state import DeviceView, PageState, age_s, is_stale
 
 Json = dict[str, Any]
 
-#: What people look for first; the page shows these large and folds the rest away.
 HEADLINES = frozenset({
     "active_power_w", "energy_import_kwh", "energy_total_kwh", "power_factor",
     "pm2_5_ug_m3", "pm10_ug_m3", "tsp_ug_m3", "noise_la_db", "noise_laeq_db",
@@ -22,6 +21,7 @@ HEADLINES = frozenset({
     "water_volume_m3", "water_flow_m3_h", "residual_current_ma", "cable_temperature_c",
     "load_t", "moment_pct", "radius_m", "hook_height_m", "running", "spraying", "tank_level_pct",
 })  # fmt: skip
+"""What people look for first; the page shows these large and folds the rest away."""
 assert set(METRICS) >= HEADLINES
 
 
@@ -72,7 +72,17 @@ def summary(state: PageState, now_ms: int) -> Json:
             "pending": {sink.name: sink.pending_records for sink in stats.sinks},
         },
         "sinks": [_sink(state, name) for name in state.site.sinks],
+        "alarms": None if state.alarms is None else {
+            "revision": state.alarms.revision,
+            "active": sum(alarm.active for alarm in state.alarms.alarms()),
+            "unanswered": sum(alarm.state == "open" for alarm in state.alarms.alarms()),
+        },
     }  # fmt: skip
+
+
+def revision(state: PageState) -> int:
+    """Changes whenever an alarm does."""
+    return 0 if state.alarms is None else state.alarms.revision
 
 
 def _sink(state: PageState, name: str) -> Json:

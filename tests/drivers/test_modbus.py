@@ -265,6 +265,37 @@ async def test_a_late_rtu_answer_is_never_believed(bench: Bench) -> None:
     assert await device.ask(request) == (230.5, -10)
 
 
+async def test_a_device_that_always_answers_too_late_never_gives_the_values_of_another_address(bench: Bench) -> None:
+    """Later than time-out and quiet time together: each answer comes while the next request waits for its own."""
+    bench.line = Line(bench.near, kind="serial", framing="rtu", drain_s=0.02)
+    await bench.line.open()
+    points = {name: Point("holding", address) for name, address in (("voltage_l1_v", 100), ("voltage_l2_v", 200))}
+    device = open_device(bench.line, Address(3), points, Limits(), 0.03)
+    loop = asyncio.get_running_loop()
+
+    async def answer_late() -> None:
+        heard = b""
+        while True:
+            heard += await bench.far.read(5)
+            for at in range(0, len(heard) - 7, 8):
+                loop.call_later(0.065, bench.far.write, rtu(3, b"\x03\x02" + heard[at + 2 : at + 4]))
+            heard = heard[len(heard) // 8 * 8 :]
+
+    bench.tasks.append(asyncio.create_task(answer_late()))
+    believed = []
+    for _ in range(3):
+        for request in device.plan(list(points)):
+            for _ in range(2):
+                try:
+                    believed.append((request.points[0], *await device.ask(request)))
+                except (NoAnswer, BadFrame):
+                    continue
+                break
+    assert set(believed) <= {("voltage_l1_v", 100), ("voltage_l2_v", 200)}
+    with pytest.raises((NoAnswer, BadFrame)):
+        await device.ask(device.plan(list(points))[0])
+
+
 async def test_a_late_tcp_answer_is_known_by_its_number(bench: Bench) -> None:
     device = await bench.device("modbus_tcp")
     (request,) = device.plan(list(POINTS))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links.backoff import delay_s
+from gateway.backoff import delay_s
 
 
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.sitegate import Running, eventually, free_port, sitegate
+from tests.support.machine import free_port
+from tests.support.sitegate import ROOT, Running, eventually, sitegate
 
 DEMO = "configs/site.demo.yaml"
 READ_ENERGY = "FE FE FE FE 68 61 01 00 00 00 00 68 11 04 33 33 34 33 14 16"
@@ -91,7 +94,7 @@ def test_decode_reads_lines_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["di"] == "00010000"
     file = tmp_path / "frames.txt"
-    file.write_text("01 04 00 34 00 02 30 05\n")
+    file.write_text("\ufeff01-04-00-34,0x00 02:30 05\r\n", encoding="utf-8")
     done = sitegate("decode", "modbus-rtu", str(file))
     assert json.loads(done.stdout)["function"] == 4
 
@@ -171,3 +174,49 @@ def test_check_tries_the_broker_on_this_machine_even_when_more_is_wrong(tmp_path
     assert done.returncode == 1
     assert "site.yaml:2:32: links.mq.host: no broker answers on 127.0.0.1" in done.stdout
     assert "yunzhu_tower_crane" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["profiles list", "schema profile", f"check {DEMO}", f"decode dlt645 {DEMO}"])
+def test_a_reader_that_has_seen_enough_is_no_error(command: str) -> None:
+    line = f"{sys.executable} -m gateway {command} | head -c 1"
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=25, check=False)
+    assert done.stderr == ""
+
+
+def test_a_full_disk_and_a_poor_terminal_get_a_sentence() -> None:
+    line = f"{sys.executable} -m gateway profiles list >/dev/full"
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    poor = f"PYTHONIOENCODING=ascii {sys.executable} -m gateway profiles list"
+    done = subprocess.run(["bash", "-c", poor], cwd=ROOT, capture_output=True, text=True, timeout=25, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_data_dir_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(SITE.format(port=free_port()) + "data_dir: site.yaml\n")
+    done = sitegate("run", str(site), "--seconds", "1")
+    assert done.returncode == 1
+    assert "data_dir" in done.stderr
+    assert "File exists" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+HANGING = """
+import asyncio, time
+from gateway.commands.loop import leave_within, run_loop
+
+async def main():
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 60)
+    leave_within(0.1, 0)
+    return 1
+
+run_loop(main())
+"""
+
+
+def test_a_name_server_that_does_not_answer_cannot_hold_the_end() -> None:
+    """A look-up cannot be cancelled, and Python waits for its thread."""
+    assert subprocess.run([sys.executable, "-c", HANGING], timeout=10, check=False).returncode == 0

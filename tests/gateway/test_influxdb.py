@@ -23,7 +23,7 @@ from gateway.sinks.influx_answer import Split, Stored, Unavailable, judge, retry
 from gateway.sinks.line_protocol import Encoder
 from gateway.sinks.registry import make_sink
 from tests.support.http_stub import Answer, HttpStub, Request, script
-from tests.support.servers import need
+from tests.support.machine import need
 
 T = 1_790_000_000_000
 POISON = 666.0

@@ -61,6 +61,20 @@ def minutes_of(records: list[Readings], expected: dict[str, float] | None = None
     return {m.metric: m for m in minute.minutes(expected or {})}
 
 
+def grown(values: list[float]) -> float:
+    """The increase by the book: a fall is none, nor is the leap back to where the register stood before it."""
+    total, top = 0.0, None
+    for a, b in pairwise(values):
+        if b < a:
+            top = max(a, top or 0.0)
+        elif top is not None and b >= top:
+            total += b - (top if a < top / 2 else a)
+            top = None
+        else:
+            total += b - a
+    return total
+
+
 def reference(metric: str, records: list[Readings], expected: float) -> Minute:
     """The same by the book: one value after the other."""
     good, bad = [], Counter[str]()
@@ -86,7 +100,7 @@ def reference(metric: str, records: list[Readings], expected: float) -> Minute:
         resultant = math.hypot(east, north)
         mean = math.degrees(math.atan2(east, north)) % 360
     elif kind is Kind.COUNTER:
-        delta = sum(max(0.0, b - a) for a, b in pairwise(values))
+        delta = grown(values)
     share = len(good) / max(expected, seen)
     return Minute(
         "d", metric, START_MS, len(good), bad.total(), share, None if kind is Kind.DIRECTION else low,
@@ -228,6 +242,22 @@ def test_a_fall_counts_nothing_and_is_flagged_and_a_wrap_counts() -> None:
             minute.put(Readings("d", START_MS + time, (COUNT,), (value,), "N"))
         found = minute.minutes({})[0]
         assert (found.delta, found.reset) == expected
+
+
+def test_a_meter_that_shows_zeros_while_it_starts_has_counted_nothing() -> None:
+    """Twice zero is believed, for the meter may have been replaced; then the register is back."""
+    minute = DeviceMinute("d", START_MS, Track({COUNT: CounterState()}))
+    for time, value in enumerate((5000.0, 0.0, 0.0, 5000.5, 5001.0)):
+        minute.put(Readings("d", START_MS + time, (COUNT,), (value,), "N"))
+    found = minute.minutes({})[0]
+    assert (found.delta, found.reset) == (1.0, True)
+
+
+def test_a_replaced_meter_goes_on_from_where_it_stands() -> None:
+    minute = DeviceMinute("d", START_MS, Track({COUNT: CounterState()}))
+    for time, value in enumerate((50.0, 1.0, 30.0, 49.0, 51.0)):
+        minute.put(Readings("d", START_MS + time, (COUNT,), (value,), "N"))
+    assert minute.minutes({})[0].delta == 50.0
 
 
 def test_share_is_by_what_was_expected() -> None:

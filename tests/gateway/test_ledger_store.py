@@ -225,6 +225,43 @@ async def test_a_clock_set_back_does_not_stop_the_counters(tmp_path: Path) -> No
     await ledger.close()
 
 
+async def test_a_restart_after_the_clock_was_set_back_counts_nothing_twice(tmp_path: Path) -> None:
+    """What the counter said under the wrong time must not stay its last value for as long as the clock was ahead."""
+    clock = ManualClock(START_MS + 600 * M)
+    ledger = await open_ledger(tmp_path / "l.db", clock)
+    ledger.put(reading(clock.wall_ms(), 100.0, ENERGY))
+    await clock.advance(120)
+    await ledger.close_minutes(clock.wall_ms())
+    clock.jump_wall(-600 * 60)
+    await ledger.close_minutes(clock.wall_ms())
+    for value in (105.0, 110.0, 115.0):
+        await clock.advance(120)
+        ledger.put(reading(clock.wall_ms(), value, ENERGY))
+        await ledger.close()
+        ledger = await open_ledger(tmp_path / "l.db", clock)
+    grown = sum(m.delta or 0.0 for m in await ledger.stored_since(0))
+    assert grown == 15.0
+    await ledger.close()
+
+
+async def test_a_kill_in_the_minute_of_a_restart_loses_nothing(tmp_path: Path) -> None:
+    path, records = tmp_path / "l.db", [reading(START_MS + n * 10_000, 100.0 + n, ENERGY) for n in range(5)]
+    ledger = await open_ledger(path)
+    for r in records[:2]:
+        ledger.put(r)
+    await ledger.close()
+    ledger = await open_ledger(path)
+    for r in records[2:]:
+        ledger.put(r)
+    await ledger._db.close()  # what a kill leaves
+    ledger = await open_ledger(path)
+    for r in records:
+        ledger.replay(r)
+    (minute,) = await ledger.close_minutes(START_MS + 2 * M)
+    assert (minute.count, minute.delta) == (5, 4.0)
+    await ledger.close()
+
+
 async def test_retention_by_flag_and_never_more_than_a_day_at_once(tmp_path: Path) -> None:
     clock = ManualClock(START_MS)
     ledger = await open_ledger(tmp_path / "l.db", clock, keep_regulated_s=10 * 86400, keep_other_s=2 * 86400)

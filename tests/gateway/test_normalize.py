@@ -77,6 +77,14 @@ def test_two_answers_in_one_millisecond_both_stay() -> None:
     assert [normalizer.apply((1,), 5_000).time_ms, normalizer.apply((2,), 5_000).time_ms] == [5_000, 5_001]
 
 
+def test_any_number_of_answers_with_the_same_stamp_stay_apart() -> None:
+    """A device whose stamps are whole seconds sends three times in one."""
+    normalizer = Normalizer("m", [rule("voltage_l1_v")])
+    asked = [5_000, 5_000, 5_000, 5_001, 6_000, 4_000, 4_000]
+    given = [normalizer.apply((n,), t).time_ms for n, t in enumerate(asked)]
+    assert given == [5_000, 5_001, 5_002, 5_003, 6_000, 4_000, 4_001]
+
+
 RAW = st.one_of(st.none(), st.integers(-(2**63), 2**63), st.floats())
 
 

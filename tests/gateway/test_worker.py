@@ -187,18 +187,47 @@ async def test_a_lost_wire_marks_every_device_and_returns() -> None:
         nonlocal unplugged
         if unplugged:
             unplugged = False
+            wire.refuse_opens = wire.opens + 1
             raise LinkDown("unplugged")
         return (1.0,)
 
+    wire = ScriptedWire()
     pair = [Polled("a", ScriptedDevice(clock, answer), {"p": 1.0}), Polled("b", ScriptedDevice(clock), {"p": 1.0})]
-    async with running(clock, pair) as bench:
+    async with running(clock, pair, wire) as bench:
         await clock.advance(5)
         unplugged = True
         await clock.advance(1)
         assert bench.health.failures == {"link_down": 1}
         await clock.advance(2)
         assert {d.state for d in bench.devices.values()} == {"good"}
-        assert bench.wire.opens == 2
+        assert bench.wire.opens == 3
+
+
+async def test_a_device_that_closes_after_each_answer_is_read_like_any_other() -> None:
+    clock = ManualClock()
+    wire = ScriptedWire()
+    spent = 0
+
+    def answer(request: Request) -> tuple[Value, ...]:
+        nonlocal spent
+        if spent == wire.opens:
+            raise LinkDown("closed by the other side")
+        spent = wire.opens
+        return (1.0,)
+
+    async with running(clock, [Polled("m", ScriptedDevice(clock, answer), {"p": 1.0, "q": 1.0})], wire) as bench:
+        await clock.advance(3)
+        assert [points for _, points, _ in bench.book.taken] == [("p",), ("q",)] * 4
+        assert bench.book.missing == []
+        assert (bench.devices["m"].state, bench.health.state) == ("good", "up")
+
+
+async def test_a_device_that_closes_without_an_answer_is_not_asked_in_a_circle() -> None:
+    clock = ManualClock()
+    device = ScriptedDevice(clock, failing(LinkDown("closed by the other side")))
+    async with running(clock, [Polled("m", device, {"p": 1.0})]) as bench:
+        await clock.advance(60)
+        assert bench.wire.opens == len(device.asked) < 15
 
 
 async def test_a_wire_on_which_nobody_answers_is_opened_again() -> None:
@@ -281,6 +310,53 @@ async def test_a_retained_message_of_unknown_age_is_no_reading() -> None:
         await clock.advance(0)
         assert [values for _, _, values in bench.book.taken] == [(1.0,)]
         assert bench.health.failures == {"stale_retained": 1}
+
+
+async def test_a_retained_message_counts_once_however_often_it_is_repeated() -> None:
+    clock = ManualClock()
+    async with listening(clock) as (listener, bench):
+        sent_at_ms = clock.wall_ms()
+        listener.queue.put_nowait(report(1.0, sent_at_ms=sent_at_ms))
+        for _ in range(3):
+            listener.queue.put_nowait(LinkDown("connection reset"))
+            await clock.advance(60)
+            listener.queue.put_nowait(Subscribed())
+            listener.queue.put_nowait(report(1.0, retained=True, sent_at_ms=sent_at_ms))
+            await clock.advance(0)
+        assert len(bench.book.taken) == 1
+        assert bench.devices["crane"].state != "good", "its last word is no sign of life"
+        assert bench.health.failures["repeated"] == 3
+
+
+async def test_a_retained_message_from_long_ago_is_no_sign_of_life() -> None:
+    clock = ManualClock()
+    async with listening(clock) as (listener, bench):
+        listener.queue.put_nowait(report(1.0, retained=True, sent_at_ms=clock.wall_ms() - 86_400_000))
+        await clock.advance(0)
+        assert len(bench.book.taken) == 1
+        assert bench.devices["crane"].state == "waiting"
+        assert bench.devices["crane"].last_answer_ms is None
+
+
+async def test_a_device_that_stays_away_when_the_broker_is_back_is_silent() -> None:
+    clock = ManualClock()
+    async with listening(clock) as (listener, bench):
+        listener.queue.put_nowait(report(1.0))
+        listener.queue.put_nowait(LinkDown("connection reset"))
+        await clock.advance(30)
+        assert bench.devices["crane"].state == "link_down"
+        listener.queue.put_nowait(Subscribed())
+        await clock.advance(30)
+        assert (bench.health.state, bench.devices["crane"].state) == ("up", "silent")
+
+
+async def test_a_message_that_is_delivered_twice_is_one_reading() -> None:
+    clock = ManualClock()
+    async with listening(clock) as (listener, bench):
+        for load in (1.0, 1.0, 2.0):
+            listener.queue.put_nowait(report(load, sent_at_ms=clock.wall_ms()))
+        await clock.advance(0)
+        assert [values for _, _, values in bench.book.taken] == [(1.0,), (2.0,)]
 
 
 async def test_a_device_that_stops_reporting_is_marked_once() -> None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.support.sitegate import Running, eventually, free_port, get_json, sitegate
+from tests.support.machine import free_port
+from tests.support.sitegate import Running, eventually, get_json, sitegate
 
 
 def test_twenty_seconds_in_short_prints_one_object() -> None:

@@ -8,8 +8,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tests.support.machine import free_port
 from tests.support.servers import influxdb1
-from tests.support.sitegate import Running, eventually, free_port, sitegate
+from tests.support.sitegate import Running, eventually, sitegate
 
 SITE = """
 site: {{id: cut, name: Power cut, timezone: Asia/Shanghai, simulated: true}}

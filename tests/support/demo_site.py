@@ -18,7 +18,7 @@ from drivers.transport.tcp import TcpStream
 from gateway.config.loader import LoadedDevice, LoadedSite, load_site
 from gateway.config.profiles import engineering_value
 from gateway.config.site import Link, SerialLink, TcpLink
-from tests.support.mosquitto import free_port
+from tests.support.machine import free_port
 
 
 def demo_site(folder: Path, **changes: dict[str, Any]) -> LoadedSite:

@@ -4,31 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
-
-def find_program(name: str) -> str:
-    """Return the path of a program; where it is missing skip the test, in CI fail it."""
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if path is None:
-        message = f"{name} is not installed (Debian package of mosquitto and mosquitto_passwd: mosquitto)"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return path
-
-
-def free_port() -> int:
-    """Return a loopback port that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.support.machine import free_port, need
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +22,7 @@ class Certificates:
 
 def make_certificates(folder: Path) -> Certificates:
     """Make a new authority and let it sign a server certificate."""
-    openssl = find_program("openssl")
+    openssl = need("openssl", "openssl")
     names = folder / "names"
     names.write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -65,7 +45,7 @@ class Mosquitto:
         self, folder: Path, *, users: dict[str, str] | None = None, certificates: Certificates | None = None
     ) -> None:
         self.port = free_port()
-        self._program = find_program("mosquitto")
+        self._program = need("mosquitto", "mosquitto")
         self._config = folder / "mosquitto.conf"
         self._log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,7 +64,7 @@ class Mosquitto:
             passwords = folder / "passwords"
             passwords.write_text("".join(f"{name}:{word}\n" for name, word in users.items()))
             passwords.chmod(0o600)
-            subprocess.run([find_program("mosquitto_passwd"), "-U", str(passwords)], check=True)
+            subprocess.run([need("mosquitto_passwd", "mosquitto"), "-U", str(passwords)], check=True)
             lines.append(f"password_file {passwords}")
         if certificates:
             lines += [f"certfile {certificates.cert_file}", f"keyfile {certificates.key_file}"]

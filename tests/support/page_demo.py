@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gateway.buffer import Lease
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.config.site import SiteConfig
-from gateway.model import BufferStats, DeviceHealth, LinkHealth, Readings, SinkStats
+from gateway.ledger.bucket import Bucket
+from gateway.model import BufferStats, DeviceHealth, LinkHealth, Readings, SinkHealth, SinkStats
 from gateway.pipeline.latest import Latest
 from gateway.vocabulary import METRICS, Kind
 from gateway.web.server import PageServer
-from gateway.web.state import DeviceView, PageState, WallClock
+from gateway.web.state import DeviceView, PageState
 
 METER = (
     "active_power_w energy_import_kwh power_factor voltage_l1_v voltage_l2_v voltage_l3_v current_l1_a current_l2_a "
@@ -74,28 +75,18 @@ def value(device: str, metric: str, time_ms: int) -> float:
     return {"a": power / 690, "w": power, "var": power * 0.4}[metric.rsplit("_", 1)[1]]
 
 
-@dataclass(frozen=True, slots=True)
-class DemoBucket:
-    start_ms: int
-    low: float | None
-    high: float | None
-    mean: float | None
-    count: int
-    valid_share: float
-
-
 class DemoLedger:
     """Minutes of ``value``, with a hole from 31 to 24 minutes ago."""
 
-    def __init__(self, clock: WallClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
-    async def history(self, device: str, metric: str, from_ms: int, to_ms: int, step_s: int) -> Sequence[DemoBucket]:
+    async def history(self, device: str, metric: str, from_ms: int, to_ms: int, step_s: int) -> Sequence[Bucket]:
         now_ms, buckets = self._clock.wall_ms(), []
         for start in range(from_ms // (step_s * 1000) * step_s * 1000, min(to_ms, now_ms), step_s * 1000):
             if not 24 * 60_000 < now_ms - start < 31 * 60_000:
                 seen = [value(device, metric, start + i * step_s * 100) for i in range(10)]
-                buckets.append(DemoBucket(start, min(seen), max(seen), sum(seen) / 10, 10, 1.0))
+                buckets.append(Bucket(start, min(seen), max(seen), sum(seen) / 10, 10, 1.0))
         return buckets
 
     def minutes_total(self) -> int:
@@ -136,18 +127,6 @@ class DemoBuffer:
 
 
 @dataclass(slots=True)
-class DemoPump:
-    name: str
-    state: str = "up"
-    since_ms: int = 0
-    last_error: str | None = None
-    sent_records: int = 120_400
-    sent_values: int = 1_031_550
-    rejected: int = 0
-    retries: int = 2
-
-
-@dataclass(slots=True)
 class Demo:
     """The live objects behind the page, for tests to change."""
 
@@ -155,7 +134,7 @@ class Demo:
     latest: Latest
     links: dict[str, LinkHealth]
     health: dict[str, DeviceHealth]
-    pump: DemoPump
+    pump: SinkHealth
     buffer: DemoBuffer
     silent: set[str] = field(default_factory=set)
     """Devices that no longer get readings from ``poll``."""
@@ -204,7 +183,7 @@ def stats(pending: int = 3, used: float = 0.04, oldest_ms: int | None = None) ->
     return BufferStats(61_022, 1_204_377, int(used * max_bytes), max_bytes, 0, 0, 210.0 * (1 - used), sinks)
 
 
-def make_demo(clock: WallClock, *, simulated: bool = True) -> Demo:
+def make_demo(clock: Clock, *, simulated: bool = True) -> Demo:
     """The site with everything in order, first readings taken."""
     now_ms = clock.wall_ms()
     site = SiteConfig.model_validate({
@@ -226,7 +205,7 @@ def make_demo(clock: WallClock, *, simulated: bool = True) -> Demo:
         for name, kind in LINKS.items()
     }  # fmt: skip
     health = {name: DeviceHealth(name, "good") for name in views}
-    latest, pump = Latest(), DemoPump("influx", since_ms=now_ms - 8_000_000)
+    latest, pump = Latest(), SinkHealth("influx", "up", now_ms - 8_000_000, None, 120_400, 1_031_550, 0, 2)
     buffer = DemoBuffer(stats(), {(v.name, m): s for v in views.values() for m, s in v.every_s.items()})
     started_ms = now_ms - 8_100_000
     pumps = {"influx": pump}

@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pytest
+from tests.support.machine import free_port, need
 
 _START_S = 20.0
 
@@ -168,25 +165,6 @@ def victoria() -> Iterator[Victoria]:
         return Victoria(command, port, "/health", folder / "log")
 
     yield from _running(make)
-
-
-def need(program: str, package: str) -> str:
-    """Return the path of a program; without it skip the test, or fail it where CI promises every real server."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if path is None:
-        text = f"{program} is not installed (Debian package {package}): this test needs the real server"
-        if os.environ.get("CI") == "true":
-            pytest.fail(text)
-        pytest.skip(text)
-    return path
-
-
-def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _running(make: Callable[[Path, int], _S]) -> Iterator[_S]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -62,12 +61,6 @@ class Running:
         self.process.send_signal(number)
         status = self.process.wait(within_s)
         return status, time.monotonic() - begun_s
-
-
-def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as holder:
-        return int(holder.getsockname()[1])
 
 
 def get_json(url: str) -> Any:

@@ -1,5 +1,6 @@
 // Puts the page together: builds it once per language, then only refreshes texts.
 
+import { closeAlarm, openAlarmFromAddress, refreshAlarms } from "./alarms.js";
 import { byId, h, setClass, setText } from "./dom.js";
 import { clock, dayAndClock, duration } from "./format.js";
 import { chooseLanguage, otherLanguage, pick, setLanguage, t } from "./i18n.js";
@@ -29,6 +30,13 @@ function build() {
   buildValues();
   refresh();
   refreshTables();
+  refreshAlarms(true);
+}
+
+function openAddress(hash) {
+  if (openAlarmFromAddress(hash)) return;
+  closeAlarm();
+  openFromAddress(hash);
 }
 
 function refresh() {
@@ -51,11 +59,12 @@ function refreshConnection() {
 
 byId("language").addEventListener("click", () => {
   closeSheet();
+  closeAlarm();
   setLanguage(otherLanguage());
   build();
 });
 
-addEventListener("hashchange", () => openFromAddress(location.hash)); // a link, or the back button
+addEventListener("hashchange", () => openAddress(location.hash)); // a link, or the back button
 
 chooseLanguage();
 build();
@@ -63,8 +72,9 @@ connect({
   loaded: () => {
     const asked = location.hash; // closing the sheet forgets it
     closeSheet();
+    closeAlarm();
     build();
-    openFromAddress(asked);
+    openAddress(asked);
   },
   changed: () => {
     refresh();
@@ -75,6 +85,7 @@ connect({
     if (!store.site) return;
     refresh();
     refreshTables();
+    refreshAlarms();
   },
 });
 setInterval(() => {

@@ -9,7 +9,7 @@ const PAD = { left: 52, right: 14, top: 14, bottom: 26 };
 const TIME_STEPS_MIN = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440];
 
 /**
- * Draw a body of /api/history into ``node``. ``look``: {zone, metric (entry of /api/latest), states, readout(text)}.
+ * Draw a body of /api/history into ``node``. ``look``: {zone, metric (entry of /api/latest), states, limits (of /api/limits), readout(text)}.
  * Every point stands at the middle of its step.
  */
 export function drawChart(node, history, look) {
@@ -17,7 +17,7 @@ export function drawChart(node, history, look) {
   const half = (history.step_s * 1000) / 2;
   const points = history.points.map(([ms, mean, low, high]) => ({ ms: ms + half, mean, low, high }))
     .filter(({ ms }) => ms >= history.from_ms && ms <= history.to_ms);
-  const range = valueRange(points, history.kind);
+  const range = valueRange(points, history.kind, look.limits);
   const x = (ms) => PAD.left + ((ms - history.from_ms) / (history.to_ms - history.from_ms)) * (width - PAD.left - PAD.right);
   const y = (v) => HEIGHT - PAD.bottom - ((v - range.low) / (range.high - range.low)) * (HEIGHT - PAD.top - PAD.bottom);
   const root = svg("svg", {
@@ -30,18 +30,23 @@ export function drawChart(node, history, look) {
     valueAxis(range, y, width, look, history.kind),
     timeAxis(history, x, look.zone),
     ...series(runs, history.kind, x, y),
+    limitLines(look, y, width),
   );
   addCursor(root, points.filter((p) => p.mean !== null), history, x, y, look, width);
   node.replaceChildren(root);
   return root;
 }
 
-function valueRange(points, kind) {
+function valueRange(points, kind, limits) {
   if (kind === "direction") return { low: 0, high: 360, ticks: [0, 90, 180, 270, 360] };
   const lows = points.filter((p) => p.low !== null).map((p) => p.low);
   const highs = points.filter((p) => p.high !== null).map((p) => p.high);
   let low = Math.min(...lows), high = Math.max(...highs);
   if (!lows.length) [low, high] = [0, 1];
+  if (lows.length && limits.length) {
+    low = Math.min(low, ...limits.map((l) => l.value));
+    high = Math.max(high, ...limits.map((l) => l.value));
+  }
   if (kind === "state") [low, high] = [Math.min(0, low), Math.max(1, high)];
   const least = Math.max(Math.abs(high) * 0.01, 1e-6);
   if (high - low < least) { low -= least / 2; high += least / 2; }
@@ -109,6 +114,21 @@ function valueAxis(range, y, width, look, kind) {
     );
   }
   if (unit && kind !== "direction") group.append(svg("text", { class: "unit", x: PAD.left + 4, y: PAD.top - 3 }, unit));
+  return group;
+}
+
+/** A dashed line per level that holds now, named at its right end; lines of one level are drawn once. */
+function limitLines(look, y, width) {
+  const group = svg("g", { class: "limits" });
+  const { factor, decimals } = scale(look.metric, Math.max(0, ...look.limits.map((l) => Math.abs(l.value))));
+  for (const limit of new Map(look.limits.map((l) => [`${l.value} ${l.warning}`, l])).values()) {
+    const level = limit.warning ? "warning" : "fault";
+    group.append(
+      svg("line", { class: level, x1: PAD.left, x2: width - PAD.right, y1: y(limit.value), y2: y(limit.value) }),
+      svg("text", { class: level, x: width - PAD.right, y: y(limit.value) - 4, "text-anchor": "end" },
+        `${number(limit.value * factor, limit.value % 1 ? decimals : 0)} · ${pick(limit.label)}`),
+    );
+  }
   return group;
 }
 

@@ -8,6 +8,7 @@ export const store = {
   devices: [],
   links: [],
   values: new Map(), // "device metric" -> entry of /api/latest
+  limits: [], // of /api/limits, kept by alarms.js
   states: new Map(), // metric -> {number: {en, zh}}
   connected: false,
   heardMs: null, // by our own clock, for durations only
@@ -20,8 +21,8 @@ export const nowMs = () => Date.now() + store.offsetMs;
 /** The rule of the gateway (web/state.py): three rounds missed and five seconds of slack. */
 export const isStale = (timeMs, everyS) => timeMs === null || nowMs() - timeMs > (3 * everyS + 5) * 1000;
 
-export async function fetchJson(path, signal) {
-  const response = await fetch(path, { signal: signal ?? AbortSignal.timeout(8_000) });
+export async function fetchJson(path, signal, options = {}) {
+  const response = await fetch(path, { signal: signal ?? AbortSignal.timeout(8_000), ...options });
   const body = await response.json();
   if (!response.ok) throw new Error(body.error ?? response.statusText);
   return body;

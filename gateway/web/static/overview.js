@@ -20,11 +20,11 @@ export function buildStatus() {
   const parts = {
     light, sign, title: h("h2", { "aria-live": "polite" }), facts: h("p", { class: "muted" }), list: h("ul", { class: "findings", "aria-live": "polite" }), shown: null,
   };
-  byId("status").replaceChildren(
+  byId("status").replaceChildren(...[
     h("div", { class: "hero" }, light, h("div", {}, parts.title, parts.facts)),
     parts.list,
-    h("p", { class: "rules muted" }, t("status.rules")),
-  );
+    store.site.alarms ? null : h("p", { class: "rules muted" }, t("status.rules")),
+  ].filter(Boolean));
   byId("status").parts = parts;
 }
 

@@ -104,11 +104,17 @@ function draw() {
   const readout = (text) => setText(parts.readout, text ?? (empty ? t("chart.empty") : idle));
   const chart = drawChart(parts.plot, history, {
     zone: store.site.timezone, metric: entry, states: store.states.get(entry.metric), nowMs: nowMs(), readout,
+    limits: store.limits.filter((l) => l.now && l.device === entry.device && l.metric === entry.metric),
   });
   readout(null);
   const facts = inWords(entry, history);
   chart.setAttribute("aria-label", `${pick(entry.label)}: ${facts.map(([name, text]) => `${name} ${text}`).join(", ")}`);
   parts.words.replaceChildren(...facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));
+}
+
+/** Draw again what is known: another width, other limits. */
+export function redrawSheet() {
+  if (open?.history) draw();
 }
 
 function inWords(entry, { summary, kind }) {
@@ -125,6 +131,7 @@ function inWords(entry, { summary, kind }) {
   return facts;
 }
 
-byId("sheet").addEventListener("close", closeSheet);
+// told later: by then the next one may be open
+byId("sheet").addEventListener("close", () => { if (!byId("sheet").open) closeSheet(); });
 byId("sheet").addEventListener("click", (event) => { if (event.target === event.currentTarget) closeSheet(); });
-addEventListener("resize", () => { if (open?.history) draw(); });
+addEventListener("resize", redrawSheet);
