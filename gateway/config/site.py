@@ -113,6 +113,12 @@ class DeviceConfig(Model):
     """What a simulator plays here (simulators/roles.py); the gateway ignores it."""
 
 
+def _two_minutes(value: float) -> float:
+    if value < 120:
+        raise ValueError("must be at least 2min: after a kill the open minute is counted again from what was kept")
+    return value
+
+
 class BufferConfig(Model):
     """The durable buffer (docs/architecture.md, "what is kept when")."""
 
@@ -120,7 +126,7 @@ class BufferConfig(Model):
     commit_every: Duration = 1.0
     commit_rows: int = Field(default=500, ge=1, le=100_000)
     commit_kib: int = Field(default=64, ge=1, le=16_384)
-    keep: Duration = 900.0
+    keep: Annotated[Duration, AfterValidator(_two_minutes)] = 900.0
     """Delivered readings stay this long: for the page's fine charts and to rebuild the open minute."""
 
 

@@ -96,7 +96,8 @@ def _error_text(headers: Mapping[str, str], body: bytes) -> str | None:
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict):
-        said = answer.get("error") or answer.get("message")
+        # 2.x always gives a code beside the message; a proxy's {"message": …} is not InfluxDB's word on our lines
+        said = answer.get("error") or ("code" in answer and answer.get("message"))
         if isinstance(said, str):
             return _one_line(": ".join([said, *_line_errors(answer.get("data"))]))
     header = headers.get("X-Influxdb-Error")

@@ -119,6 +119,8 @@ def test_answers_that_blame_no_line(answer: Answer, says: str) -> None:
 
 def test_only_204_is_a_success_and_only_an_unexplained_500_is_suspicious() -> None:
     assert judge(204, {}, b"") == Stored()
+    proxy = judge(400, {"Content-Type": "application/json"}, b'{"message":"blocked by policy"}')
+    assert isinstance(proxy, Unavailable), "a proxy's words convict no line"
     meaning = judge(500, {}, b'{"code":"internal error","message":"oops"}')
     assert meaning == Unavailable("HTTP 500: oops", None, may_hide_bad_line=True)
 
