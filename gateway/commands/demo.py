@@ -22,6 +22,7 @@ from gateway.config.site import MqttLink, SerialLink, TcpLink
 from gateway.errors import AddressUnavailable, StoreBusy
 from simulators.errors import SimulatorError
 from simulators.site import simulated_site
+from simulators.world import SCENARIOS
 
 QUIET_S = 0.25
 """Pause between two looks at whether every device has a good value."""
@@ -35,7 +36,7 @@ def demo(*, port: int, seconds: float | None, scenario: str, seed: int, speed: f
     if as_json:
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     with tempfile.TemporaryDirectory(prefix="sitegate-demo-") as folder:
-        site = moved(load_site(configs.path("site.demo.yaml")), Path(folder), port)
+        site = moved(load_site(configs.path("site.demo.yaml")), Path(folder), port, scenario)
         try:
             summary = run_loop(_demo(site, seconds, scenario, seed, speed, quiet=as_json))
         except (StoreBusy, AddressUnavailable, SimulatorError, OSError) as why:
@@ -46,8 +47,12 @@ def demo(*, port: int, seconds: float | None, scenario: str, seed: int, speed: f
     return FINE
 
 
-def moved(site: LoadedSite, folder: Path, port: int) -> LoadedSite:
-    """Return the site with its data and serial ports in ``folder`` and on TCP ports that are free."""
+def moved(site: LoadedSite, folder: Path, port: int, scenario: str) -> LoadedSite:
+    """Return the site with its data and serial ports in ``folder``, on TCP ports that are free, where it is now day.
+
+    The scenario begins at an hour of its own, whatever the hour is here; the site is put into the time zone in which
+    its clock agrees, so that day and night limits fit what is simulated.
+    """
     config = site.config
     links: dict[str, SerialLink | TcpLink | MqttLink] = {}
     with _FreePorts() as free:
@@ -58,10 +63,19 @@ def moved(site: LoadedSite, folder: Path, port: int) -> LoadedSite:
                 links[name] = link.model_copy(update={"host": "127.0.0.1", "port": free.take()})
     changes = {
         "links": links,
+        "site": config.site.model_copy(update={"timezone": zone_of(scenario, time.time_ns() // 1_000_000)}),
         "data_dir": folder / "data",
         "page": config.page.model_copy(update={"port": port}),
     }
     return dataclasses.replace(site, config=config.model_copy(update=changes))
+
+
+def zone_of(scenario: str, now_ms: int) -> str:
+    """Return the whole-hour time zone in which the scenario's time of day is now, to the hour."""
+    shanghai_h = 8
+    ahead_h = shanghai_h + round((SCENARIOS[scenario].start_ms(now_ms) - now_ms) / 3_600_000)
+    ahead_h = (ahead_h + 11) % 24 - 11
+    return f"Etc/GMT{-ahead_h:+d}"  # POSIX counts the other way round
 
 
 class _FreePorts:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import pytest
+
+from gateway.commands.demo import zone_of
 from tests.support.machine import free_port
 from tests.support.sitegate import Running, eventually, get_json, sitegate
 
@@ -75,3 +80,12 @@ def test_a_taken_port_is_named() -> None:
         assert str(port) in done.stderr
         assert "Traceback" not in done.stderr
         assert first.process.poll() is None
+
+
+@pytest.mark.parametrize(("scenario", "hour"), [("normal", 9.67), ("dust", 10.33), ("night-pour", 22.5)])
+@pytest.mark.parametrize("now_h", range(0, 24, 5))
+def test_the_demo_lies_where_the_scenarios_time_of_day_is_now(scenario: str, hour: float, now_h: int) -> None:
+    now = datetime(2026, 11, 22, now_h, 20, tzinfo=UTC)
+    local = now.astimezone(ZoneInfo(zone_of(scenario, int(now.timestamp() * 1000))))
+    apart = abs(local.hour + local.minute / 60 - hour)
+    assert min(apart, 24 - apart) <= 0.51
