@@ -254,7 +254,10 @@ def main() -> None:
     """Entry point of the ``sitegate`` command."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal without Chinese
     try:
-        app(prog_name="sitegate")
+        try:
+            app(prog_name="sitegate")
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe can be caught, and not when the interpreter ends
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     except OSError as why:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from gateway.model import Mark
+from gateway.model import Alarm, Mark
 from gateway.pipeline.latest import LatestValue
 from gateway.vocabulary import METRICS, Metric
 from gateway.web.findings import FAULT, UNHEALTHY, findings
@@ -76,8 +76,15 @@ def summary(state: PageState, now_ms: int) -> Json:
             "revision": state.alarms.revision,
             "active": sum(alarm.active for alarm in state.alarms.alarms()),
             "unanswered": sum(alarm.state == "open" for alarm in state.alarms.alarms()),
+            "worst": _worst(state.alarms.alarms()),
         },
     }  # fmt: skip
+
+
+def _worst(alarms: Iterable[Alarm]) -> str | None:
+    """Whether active alarms are all mere warnings; None when none is active."""
+    severities = {alarm.severity for alarm in alarms if alarm.active}
+    return None if not severities else "warning" if severities <= {"info", "warning"} else "alarm"
 
 
 def revision(state: PageState) -> int:

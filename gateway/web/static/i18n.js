@@ -16,6 +16,7 @@ const TEXTS = {
   "status.warning": ["Running, with something to look at", "运行中，有事项需留意"],
   "status.fault": ["Data is missing", "有数据缺失"],
   "status.waiting": ["Waiting for the first answers", "正在等待首批数据"],
+  "status.alarms": ["Alarms active: {active}", "{active} 条报警进行中"],
   "status.facts": ["Values {good}/{all} good · devices {devices}/{total} current",
     "数据 {good}/{all} 项有效 · 设备 {devices}/{total} 台正常"],
   "status.rules": ["Emission limits are not judged here yet: no alarm rules are configured.",

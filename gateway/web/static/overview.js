@@ -34,9 +34,12 @@ export function refreshStatus() {
   const good = values.filter((v) => v.value !== null && !isStale(v.time_ms, v.every_s)).length;
   const current = store.devices.filter((d) => ["good", "partly"].includes(d.state) && !isStale(d.last_answer_ms, d.every_s)).length;
   const status = store.site.status === "ok" && good === 0 ? "waiting" : store.site.status;
-  setClass(light, `light ${status}`);
-  sign.setAttribute("d", SIGNS[status]);
-  setText(title, t(`status.${status}`));
+  const { active = 0, worst = null } = store.site.alarms ?? {};
+  const colour = status !== "fault" && active ? (worst === "warning" ? "warning" : "fault") : status;
+  setClass(light, `light ${colour}`);
+  sign.setAttribute("d", active && status !== "fault" ? SIGNS.warning : SIGNS[status]);
+  // a limit that is exceeded is what is wrong now, however well the devices answer
+  setText(title, active && status !== "fault" ? t("status.alarms", { active: number(active) }) : t(`status.${status}`));
   setText(facts, t("status.facts", {
     good: number(good), all: number(values.length), devices: number(current), total: number(store.devices.length),
   }));
