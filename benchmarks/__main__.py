@@ -8,9 +8,9 @@ import sys
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.map60 import DEVICES
+from benchmarks.map60 import DEVICES, MANY_DEVICES
 
-FULL_S, PACED_S = 12.0, 10.0
+FULL_S, PACED_S, SLOW_S = 12.0, 10.0, 8.0
 PACED_EVERY = "60ms"  # 10 devices x 60 points every 60 ms: 10,000 values/s
 
 
@@ -44,11 +44,16 @@ def contest(name: str, **arguments: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-    with responders() as ports:
-        sockets = contest("bare_sockets", ports=ports["modbus"], seconds=FULL_S)
-        pymodbus = contest("bare_pymodbus", ports=ports["modbus"], seconds=FULL_S)
-        full = contest("sitegate", ports=ports["modbus"], seconds=FULL_S, influx=ports["influx"], every="1ms")
-        paced = contest("sitegate", ports=ports["modbus"], seconds=PACED_S, influx=ports["influx"], every=PACED_EVERY)
+    with responders() as other_side:
+        every_port, influx = other_side["modbus"], other_side["influx"]
+        ports = every_port[:DEVICES]
+        sockets = contest("bare_sockets", ports=ports, seconds=FULL_S)
+        pymodbus = contest("bare_pymodbus", ports=ports, seconds=FULL_S)
+        full = contest("sitegate", ports=ports, seconds=FULL_S, influx=influx, every="1ms")
+        paced = contest("sitegate", ports=ports, seconds=PACED_S, influx=influx, every=PACED_EVERY)
+        few = contest("sitegate", ports=ports, seconds=SLOW_S, influx=influx, every="1s")
+        many = contest("sitegate", ports=every_port, seconds=SLOW_S, influx=influx, every="1s")
+    per_device_kib = (many["rss_mib"] - few["rss_mib"]) * 1024 / (MANY_DEVICES - DEVICES)
 
     print(f"\n{DEVICES} Modbus TCP devices x 60 float32 points, full speed, {FULL_S:g} s each, one run\n")
     print(f"{'':28}{'CPU s / million values':>24}{'ratio to pymodbus':>20}{'ratio to sockets':>18}")
@@ -64,6 +69,7 @@ def main() -> None:
     pace = f"(at {paced['values_per_s']:,.0f} values/s)"
     print(f"CPU s per million, paced           {paced['cpu_s_per_million']:11.2f}      {pace}")
     print(f"RSS, paced, MiB                    {paced['rss_mib']:11.1f}      <= 60")
+    print(f"RSS per further device, KiB        {per_device_kib:11.0f}      <= 20 (60 points, every second)")
     print(f"loop lag p99, paced, ms            {paced['lag_p99_ms']:11.1f}      <= 20 at 10,000 values/s")
     print(
         f"loop lag p99, full speed, ms       {full['lag_p99_ms']:11.1f}      (at {full['values_per_s']:,.0f} values/s)"

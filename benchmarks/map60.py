@@ -12,6 +12,8 @@ import struct
 from gateway.vocabulary import METRICS, Domain, Kind
 
 DEVICES = 10
+MANY_DEVICES = 50
+"""For the memory that each further device costs."""
 ADDRESSES = (
     *range(0x0000, 0x0024, 2),  # 18: voltages, currents, powers, factors
     0x002A, 0x002C, 0x002E, 0x0030, 0x0034, 0x0038, 0x003C, 0x003E, 0x0042, 0x0046, 0x0048, 0x004A, 0x004C, 0x004E,

@@ -132,6 +132,8 @@ def _rule(metric: str, config: DeviceConfig, profile: Profile) -> PointRule:
         every_s = max(config.every, every_s) if every_s > profile.every_s else config.every
     ct, pt = config.ratio.ct, config.ratio.pt
     factor = {"ct": ct, "pt": pt, "ct_pt": ct * pt}.get(profile.ratios.get(metric, ""), 1.0)
+    if every_s == rule.every_s and factor == 1.0:
+        return rule  # one for all devices of the profile: a hundred meters have thousands of points
     return dataclasses.replace(
         rule,
         every_s=every_s,

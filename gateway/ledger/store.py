@@ -19,9 +19,10 @@ import structlog
 from gateway.clock import Clock
 from gateway.ledger import file
 from gateway.ledger.bucket import Bucket
-from gateway.ledger.minute import MINUTE_MS, CounterState, DeviceMinute, Minute, Track
+from gateway.ledger.minute import MINUTE_MS, CounterState, DeviceMinute, Minute, Track, kind_of
 from gateway.model import Readings, Series
 from gateway.storage import SqliteThread
+from gateway.vocabulary import Kind
 
 log = structlog.get_logger()
 
@@ -55,7 +56,8 @@ class Ledger:
         self._tracks: dict[str, Track] = {}
         for each in series:
             self._expected.setdefault(each.device, {})[each.metric] = 60.0 / each.every_s
-            self._track(each.device).counters[each.metric] = CounterState(each.wrap)
+            if kind_of(each.metric) is Kind.COUNTER:
+                self._track(each.device).counters[each.metric] = CounterState(each.wrap)
         for device, metric, last, last_ms in found.counters:
             track = self._track(device)
             track.counters.setdefault(metric, CounterState()).last = last
