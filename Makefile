@@ -12,7 +12,7 @@ help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.run  ## a simulated pilot site and the gateway on it; opens http://127.0.0.1:8080
-	$(BIN)/sitegate demo $(ARGS)
+	@set -m 2>/dev/null; $(BIN)/sitegate demo $(ARGS)  # a job of its own: Ctrl-C ends the demo, not make
 
 test: $(VENV)/.dev  ## all tests, with real servers where they may be installed
 	@sh tests/servers.sh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.commands.demo import zone_of
 from tests.support.machine import free_port
-from tests.support.sitegate import Running, eventually, get_json, sitegate
+from tests.support.sitegate import ROOT, Running, eventually, get_json, sitegate
 
 
 def test_twenty_seconds_in_short_prints_one_object() -> None:
@@ -89,3 +90,14 @@ def test_the_demo_lies_where_the_scenarios_time_of_day_is_now(scenario: str, hou
     local = now.astimezone(ZoneInfo(zone_of(scenario, int(now.timestamp() * 1000))))
     apart = abs(local.hour + local.minute / 60 - hour)
     assert min(apart, 24 - apart) <= 0.51
+
+
+def test_ctrl_c_on_a_terminal_ends_make_demo_with_status_0(tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "demo.log"
+    typescript = ["script", "--quiet", "--return", "--command", f"make demo ARGS='--port {port}'", str(log)]
+    with subprocess.Popen(typescript, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as terminal:
+        assert terminal.stdin is not None
+        eventually(lambda: get_json(f"http://127.0.0.1:{port}/api/site"), what="the page")
+        terminal.stdin.write(b"\x03")
+        terminal.stdin.flush()
+        assert terminal.wait(5) == 0, log.read_text()
