@@ -1,4 +1,4 @@
-"""A DL/T 645-2007 meter: every item of the table that an electricity meter on this site can fill."""
+"""A DL/T 645 meter, 2007 or 1997: every item of the table that an electricity meter on this site can fill."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ MAX_DATA = 200
 _TARIFFS = 4
 _K = 1000.0
 
+_FUNCTIONS = {
+    False: (codec.READ, codec.READ_FOLLOWING, codec.READ_ADDRESS),
+    True: (codec.READ_1997, codec.READ_FOLLOWING_1997),
+}
+"""What a meter of 2007 (False) and one of 1997 (True) can be asked for; to the other's questions it stays silent."""
+
 _BY_PHASE = {
     "voltage": ("voltage", "_v", 1.0),
     "current": ("current", "_a", 1.0),
@@ -31,6 +37,8 @@ FIELDS: dict[str, tuple[str, float]] = {
     "active_energy_combined_total": ("energy_net_kwh", 1.0),
     "active_energy_forward_total": ("energy_import_kwh", 1.0),
     "active_energy_reverse_total": ("energy_export_kwh", 1.0),
+    "reactive_energy_forward_total": ("reactive_energy_import_kvarh", 1.0),
+    "reactive_energy_reverse_total": ("reactive_energy_export_kvarh", 1.0),
     "reactive_energy_combined1_total": ("reactive_energy_import_kvarh", 1.0),
     "reactive_energy_combined2_total": ("reactive_energy_export_kvarh", 1.0),
     "reactive_energy_quadrant1_total": ("reactive_energy_import_kvarh", 1.0),
@@ -65,6 +73,7 @@ class Dlt645Meter:
         rules: Mapping[str, PointRule],
         read: Reader,
         *,
+        edition_1997: bool = False,
         blocks: bool = True,
         max_data: int = MAX_DATA,
     ) -> None:
@@ -72,6 +81,8 @@ class Dlt645Meter:
         self.address = "000000000001" if address == codec.WILDCARD else address
         self._rules = rules
         self._read = read
+        self._edition_1997 = edition_1997
+        self._part = 0
         self._blocks = blocks
         self._max_data = max_data
 
@@ -81,19 +92,23 @@ class Dlt645Meter:
 
     def answer(self, request: Frame) -> Frame | None:
         """Answer a request; None: the standard wants silence."""
-        if not self.hears(request):
+        if not self.hears(request) or request.function in _FUNCTIONS[not self._edition_1997]:
             return None
         if request.function == codec.READ_ADDRESS:
             return codec.address_reply(self.address)
-        if request.function not in (codec.READ, codec.READ_FOLLOWING) or len(request.data) < 4:
+        di_size = 2 if self._edition_1997 else 4
+        if request.function not in _FUNCTIONS[self._edition_1997] or len(request.data) < di_size:
             return codec.error_reply(self.address, request.function, OTHER_ERROR)
-        di = codec.di_text(request.data[:4])
+        di = codec.di_text(request.data[:di_size])
         data = self._item(di)
         if data is None:
             return codec.error_reply(self.address, request.function, NO_SUCH_DATA)
-        if request.function == codec.READ:
+        if request.function in (codec.READ, codec.READ_1997):
+            self._part = 0
             return codec.read_reply(self.address, di, data[: self._max_data], more=len(data) > self._max_data)
-        part = request.data[4] if len(request.data) > 4 else 0
+        self._part += 1
+        asked = request.data[di_size:]
+        part = self._part if self._edition_1997 else asked[0] if asked else 0
         rest = data[part * self._max_data :]
         if part == 0 or not rest:
             return codec.error_reply(self.address, request.function, NO_SUCH_DATA)
@@ -106,7 +121,7 @@ class Dlt645Meter:
 
     def _item(self, di: str) -> bytes | None:
         """Return the data of an item; None: this meter does not have it."""
-        if di in ("04000401", "04000402"):
+        if di in ("04000401", "04000402", "C032"):
             return bytes.fromhex(self.address)[::-1]
         item = find_item(di)
         if item is None or (item.singles and not self._blocks):

@@ -8,24 +8,23 @@
                                    second start, always seven bytes after the first
 
 A frame is found by position (68 at 0 and at 7), because 68 may also stand inside an address. An address byte need
-not be BCD: one real meter uses 3A. What is not a sound frame is stepped over byte by byte, so that a cut-off start
-never hides the good frame behind it. Nothing here raises on noise.
+not be BCD: one real meter uses 3A. Nothing here raises on noise (drivers/meters/frames.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-START, END, PREAMBLE = 0x68, 0x16, 0xFE
-HEADER_SIZE = 10  # up to and including L
-FRAME_SIZE = HEADER_SIZE + 2  # of a frame without data
-MAX_BUFFER = 4096
+from drivers.meters import frames
+from drivers.meters.frames import Framing
+
+FRAMING = Framing(header_size=10, second_start=7)
 
 WILDCARD = "AAAAAAAAAAAA"  # any meter answers: one meter per line only
 BROADCAST = "999999999999"  # clock and freeze; nobody answers
 
 READ, READ_FOLLOWING, READ_ADDRESS = 0x11, 0x12, 0x13
+READ_1997, READ_FOLLOWING_1997 = 0x01, 0x02
 FROM_METER, ERROR, MORE_FOLLOWS, FUNCTION = 0x80, 0x40, 0x20, 0x1F
 
 ERROR_BITS = (
@@ -42,9 +41,6 @@ ERROR_BITS = (
 
 _MASK = bytes((n + 0x33) & 0xFF for n in range(256))
 _UNMASK = bytes((n - 0x33) & 0xFF for n in range(256))
-
-Fault = Literal["no_start", "too_short", "incomplete", "length", "checksum", "end_byte"]
-"""Why no sound frame starts at a place. ``too_short`` and ``incomplete`` may be cured by more bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,85 +74,26 @@ class Frame:
 
 def encode(frame: Frame, preamble: int = 4) -> bytes:
     """Return the bytes on the wire, led by ``preamble`` bytes FE."""
-    masked = frame.data.translate(_MASK)
-    body = b"".join((b"\x68", bytes.fromhex(frame.address)[::-1], bytes((START, frame.control, len(masked))), masked))
-    return b"\xfe" * preamble + body + bytes((sum(body) & 0xFF, END))
+    header = bytes.fromhex(frame.address)[::-1] + bytes((frames.START, frame.control))
+    return FRAMING.wrap(header, frame.data.translate(_MASK), preamble)
 
 
-def fault_at(buffer: bytes | bytearray, at: int) -> Fault | None:
-    """Say what keeps a frame from starting at ``at``; None: a sound one starts there."""
-    here = len(buffer) - at
-    if here < 1:
-        return "too_short"
-    if buffer[at] != START or (here > 7 and buffer[at + 7] != START):
-        return "no_start"
-    if here < HEADER_SIZE:
-        return "too_short"
-    last = at + FRAME_SIZE + buffer[at + 9] - 1
-    if last >= len(buffer):
-        return "incomplete"
-    sum_right = sum(buffer[at : last - 1]) & 0xFF == buffer[last - 1]
-    end_right = buffer[last] == END
-    if sum_right:
-        return None if end_right else "end_byte"
-    return "checksum" if end_right else "length"  # both wrong: L itself points to the wrong place
-
-
-def frame_at(buffer: bytes | bytearray, at: int) -> tuple[Frame, int]:
-    """Return the sound frame at ``at`` and the position after it; ask ``fault_at`` first."""
-    end = at + FRAME_SIZE + buffer[at + 9]
-    address = bytes(buffer[at + 1 : at + 7])[::-1].hex().upper()
-    data = bytes(buffer[at + HEADER_SIZE : end - 2]).translate(_UNMASK)
-    return Frame(address, buffer[at + 8], data), end
+def parse(raw: bytes) -> Frame:
+    """Return the frame in ``raw``, which holds one sound frame without preamble."""
+    return Frame(raw[6:0:-1].hex().upper(), raw[8], raw[FRAMING.header_size : -2].translate(_UNMASK))
 
 
 def take_frame(buffer: bytearray) -> tuple[Frame | None, int]:
-    """Remove the next frame from ``buffer``; return it and how many bytes were stepped over (preambles count).
-
-    None: more bytes are needed; what may still become a frame stays in the buffer.
-    """
-    at = 0
-    while (at := buffer.find(START, at)) >= 0:
-        fault = fault_at(buffer, at)
-        if fault is None:
-            frame, end = frame_at(buffer, at)
-            del buffer[:end]
-            return frame, at
-        if fault in ("too_short", "incomplete"):
-            break
-        at += 1
-    if at < 0:
-        at = len(buffer)
-    del buffer[:at]
-    return None, at
+    """As ``drivers.meters.frames.Framing.take``."""
+    raw, skipped = FRAMING.take(buffer)
+    return (None if raw is None else parse(raw)), skipped
 
 
-class Decoder:
-    """Collects bytes and gives whole frames, stepping over whatever is not one. Holds at most MAX_BUFFER bytes."""
+class Decoder(frames.Decoder[Frame]):
+    """Collects bytes and gives whole frames."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self.skipped = 0
-        """Bytes that belonged to no frame, preambles included."""
-
-    def feed(self, data: bytes) -> None:
-        """Take bytes as they come, in slices of any size."""
-        self._buffer += data
-        excess = len(self._buffer) - MAX_BUFFER
-        if excess > 0:
-            del self._buffer[:excess]
-            self.skipped += excess
-
-    def next_frame(self) -> Frame | None:
-        """Return the next frame; None: more bytes are needed."""
-        frame, skipped = take_frame(self._buffer)
-        self.skipped += skipped
-        return frame
-
-    def clear(self) -> None:
-        """Forget half a frame: the line fell silent, so the rest will not come."""
-        self.skipped += len(self._buffer)
-        self._buffer.clear()
+        super().__init__(take_frame)
 
 
 def matches(pattern: str, address: str) -> bool:
@@ -164,6 +101,11 @@ def matches(pattern: str, address: str) -> bool:
     return pattern == address or all(
         pattern[i : i + 2] in ("AA", address[i : i + 2]) for i in range(0, len(pattern), 2)
     )
+
+
+def is_1997(di: str) -> bool:
+    """True for an identifier of the edition of 1997: two bytes, 4 digits."""
+    return len(di) == 4
 
 
 def di_bytes(di: str) -> bytes:
@@ -177,12 +119,14 @@ def di_text(data: bytes) -> str:
 
 
 def read_request(address: str, di: str) -> Frame:
-    """Ask for one data item (2007)."""
-    return Frame(address, READ, di_bytes(di))
+    """Ask for one data item; the length of its identifier tells the edition."""
+    return Frame(address, READ_1997 if is_1997(di) else READ, di_bytes(di))
 
 
 def following_request(address: str, di: str, seq: int) -> Frame:
-    """Ask for the next part of an item; ``seq`` 1 .. 255."""
+    """Ask for the next part of an item; ``seq`` 1 .. 255, which 1997 does not send (from memory)."""
+    if is_1997(di):
+        return Frame(address, READ_FOLLOWING_1997, di_bytes(di))
     return Frame(address, READ_FOLLOWING, di_bytes(di) + bytes((seq,)))
 
 
@@ -193,13 +137,16 @@ def address_request() -> Frame:
 
 def read_reply(address: str, di: str, data: bytes, *, more: bool = False) -> Frame:
     """Answer to ``read_request``; ``more``: the master must ask for the rest."""
-    return Frame(address, READ | FROM_METER | (MORE_FOLLOWS if more else 0), di_bytes(di) + data)
+    function = READ_1997 if is_1997(di) else READ
+    return Frame(address, function | FROM_METER | (MORE_FOLLOWS if more else 0), di_bytes(di) + data)
 
 
 def following_reply(address: str, di: str, data: bytes, seq: int, *, more: bool = False) -> Frame:
     """Answer to ``following_request``; the sequence byte stands at the end (place from memory)."""
-    control = READ_FOLLOWING | FROM_METER | (MORE_FOLLOWS if more else 0)
-    return Frame(address, control, di_bytes(di) + data + bytes((seq,)))
+    control = FROM_METER | (MORE_FOLLOWS if more else 0)
+    if is_1997(di):
+        return Frame(address, control | READ_FOLLOWING_1997, di_bytes(di) + data)
+    return Frame(address, control | READ_FOLLOWING, di_bytes(di) + data + bytes((seq,)))
 
 
 def address_reply(address: str) -> Frame:

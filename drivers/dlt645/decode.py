@@ -9,18 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from drivers.dlt645.codec import (
-    FRAME_SIZE,
-    PREAMBLE,
-    START,
-    Fault,
-    Frame,
-    di_text,
-    error_names,
-    fault_at,
-    frame_at,
-)
+from drivers.dlt645.codec import FRAMING, Frame, di_text, error_names, parse
 from drivers.dlt645.items import find_item
+from drivers.meters.describe import describe_stream
 
 _FUNCTIONS_2007 = {
     0x03: "security",
@@ -53,53 +44,12 @@ _HAS_DI = ("read", "read_following", "reread", "write")
 
 
 def describe(data: bytes) -> list[dict[str, Any]]:
-    """Return what ``data`` holds, in order: ``valid`` and the decoded keys, or ``valid: false`` and ``error``.
-
-    ``skipped_bytes``: stepped over before this object, given when they were more than preambles.
-    """
-    found: list[dict[str, Any]] = []
-    fault: Fault | None = None
-    at = done = 0
-    while at < len(data):
-        here = fault_at(data, at) if data[at] == START else "no_start"
-        if here is not None:
-            if here not in ("no_start", "too_short"):
-                fault = fault or here
-            at += 1
-            continue
-        if fault is not None:
-            found.append(_broken(fault, need_more=False))
-        frame, end = frame_at(data, at)
-        preamble = at - done - len(data[done:at].rstrip(bytes((PREAMBLE,))))
-        entry = _describe_frame(frame, preamble)
-        if at - done > preamble:
-            entry["skipped_bytes"] = at - done
-        found.append(entry)
-        fault, at, done = None, end, end
-    if done < len(data):
-        found.append(_describe_rest(data[done:], fault, after_frames=bool(found)))
-    return found
+    """Return what ``data`` holds, in order, as ``drivers.meters.describe.describe_stream`` says."""
+    return describe_stream(data, FRAMING, _describe_frame)
 
 
-def _describe_rest(rest: bytes, fault: Fault | None, *, after_frames: bool) -> dict[str, Any]:
-    """What is left when no further frame was found."""
-    if fault is None:
-        short = len(rest.lstrip(bytes((PREAMBLE,)))) < FRAME_SIZE
-        fault = "too_short" if short else "no_start"
-    entry = _broken(fault, need_more=fault in ("incomplete", "too_short"))
-    if after_frames:
-        entry["skipped_bytes"] = len(rest)
-    return entry
-
-
-def _broken(fault: Fault, *, need_more: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"valid": False, "error": "length" if fault == "incomplete" else fault}
-    if need_more:
-        entry["need_more"] = True
-    return entry
-
-
-def _describe_frame(frame: Frame, preamble: int) -> dict[str, Any]:
+def _describe_frame(raw: bytes, preamble: int) -> dict[str, Any]:
+    frame = parse(raw)
     name, di_size = _kind(frame)
     entry: dict[str, Any] = {
         "valid": True,
@@ -150,7 +100,7 @@ def _add_data(entry: dict[str, Any], frame: Frame, name: str, di_size: int) -> s
             return "no_di"
         entry["di"] = di_text(data[:di_size])
         data = data[di_size:]
-        if name == "read_following" and data:
+        if name == "read_following" and di_size == 4 and data:  # 1997 counts no parts (from memory)
             entry["seq"] = data[-1]
             data = data[:-1]
         if name == "write" and di_size == 4 and len(data) >= 8:

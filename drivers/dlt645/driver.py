@@ -1,7 +1,8 @@
-"""DL/T 645-2007 meters on a serial line or behind a serial server: reads data items, one per request.
+"""DL/T 645 meters (2007, 1997) on a serial line or behind a serial server: reads data items, one per request.
 
-A meter that refuses a block (xxFFxx) may still answer the single items: after the first refusal the block is asked
-for piece by piece, remembered per device. After a B1 reply the master asks for the rest (12 and a sequence number).
+The identifier tells the edition: 8 digits 2007, 4 digits 1997. A meter that refuses a block (xxFFxx) may still answer
+the single items: after the first refusal the block is asked for piece by piece, remembered per device. When more
+follows the master asks for the rest: 12 and a sequence number after B1, 02 after A1 in the edition of 1997.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from drivers.transport.line import Line
 WIRES = frozenset({"serial", "tcp"})
 FRAMINGS = frozenset({"rtu"})
 
+_READ_ONLY = "DL/T 645 meters are only ever read"
 _PREAMBLE = 4  # sent; replies carry 0 to 4
 _MAX_FOLLOW_UPS = 16
 _COMMON_TARIFFS = 4  # for cost only: sharp, peak, flat, valley
@@ -31,7 +33,7 @@ class Point:
     """Where a value is found in the meter."""
 
     item: str
-    """Data identifier as printed, DI3 first: "0201FF00". In YAML always quoted."""
+    """Data identifier as printed, high byte first: "0201FF00" (2007), "9010" (1997). In YAML always quoted."""
     index: int = 0
     """Which field of the item, from 0: in the voltage block 0, 1, 2 are L1, L2, L3."""
 
@@ -75,8 +77,11 @@ class ItemRequest(Request):
 
 def check_point(name: str, point: Point, limits: Limits) -> str | None:
     """Return what is wrong with this point beyond its types, or None."""
-    if len(point.item) != 8 or not set(point.item) <= set(string.hexdigits):
-        return f'{name}: item "{point.item}" is not a data identifier of 8 hexadecimal digits such as "0201FF00"'
+    if len(point.item) not in (8, 4) or not set(point.item) <= set(string.hexdigits):
+        return (
+            f'{name}: item "{point.item}" is not a data identifier of 8 hexadecimal digits such as "0201FF00", '
+            'or of 4 in the edition of 1997 ("9010")'
+        )
     item = find_item(point.item.upper())
     if item is None:
         return f"{name}: item {point.item} is not in the table of known data items (drivers/dlt645/items.py)"
@@ -87,12 +92,17 @@ def check_point(name: str, point: Point, limits: Limits) -> str | None:
     return None
 
 
+def check_write(name: str, point: Point, limits: Limits, *, timed: bool, raws: Sequence[float] = (0, 1)) -> str | None:
+    """As ``drivers.api.Driver.check_write``: writing to a meter needs its password and belongs to its owner."""
+    return f"{name}: {_READ_ONLY}"
+
+
 def check_address(address: Address, wire: str) -> str | None:
     """As ``drivers.api.Driver.check_address``: a meter's number is good anywhere."""
     return None
 
 
-def read_example(points: Mapping[str, Point], raw: Any) -> dict[str, Value]:
+def read_example(points: Mapping[str, Point], raw: Any, limits: Limits | None = None) -> dict[str, Value]:
     """Decode ``{"0201FF00": "01 23 98 22 10 23"}``: data bytes per item, 33H removed, without the identifier."""
     if not isinstance(raw, Mapping):
         raise ValueError('raw must map items to data bytes, as in "0201FF00": "01 23 98 22 10 23"')
@@ -150,6 +160,10 @@ class Dlt645Device:
         """Read one item; the unit is the item's (kWh, V, A, kW)."""
         return await self._ask(request, [])
 
+    async def write(self, point: str, raw: float, hold_s: float | None = None) -> None:
+        """As ``drivers.api.Device.write``: always ValueError."""
+        raise ValueError(f"{point}: {_READ_ONLY}")
+
     async def probe(self, request: Request) -> tuple[tuple[Value, ...], bytes, bytes]:
         """Like ``ask``; the frames of all exchanges that it took, requests and replies each in a row."""
         frames: list[Frame] = []
@@ -167,7 +181,7 @@ class Dlt645Device:
             per_single = count // len(item.singles)
             count = max(max(request.indexes) + 1, per_single * (1 + _COMMON_TARIFFS))
         data = sum(field.size for field in item.fields[:count])
-        frame = codec.FRAME_SIZE + 4 + _PREAMBLE
+        frame = codec.FRAMING.frame_size + len(item.di) // 2 + _PREAMBLE
         return WireCost(frame, frame + data)
 
     async def _ask(self, request: Request, trace: list[Frame]) -> tuple[Value, ...]:
@@ -210,15 +224,16 @@ class Dlt645Device:
             seq += 1
             if seq > _MAX_FOLLOW_UPS:
                 raise BadFrame(f"meter {self._meter}: item {item.di} goes on after {_MAX_FOLLOW_UPS} follow-ups")
-            reply = await self._exchange(codec.following_request(self._meter, item.di, seq), di, trace, seq)
-            data += reply.data[len(di) : -1]
+            request = codec.following_request(self._meter, item.di, seq)
+            reply = await self._exchange(request, di, trace, None if codec.is_1997(item.di) else seq)
+            data += reply.data[len(di) :] if codec.is_1997(item.di) else reply.data[len(di) : -1]
         values = item.decode(data)
         if values is None:
             raise BadFrame(f"meter {self._meter}: item {item.di}: {len(data)} data bytes do not fit its fields")
         return values
 
     async def _exchange(self, request: Frame, di: bytes, trace: list[Frame], seq: int | None = None) -> Frame:
-        """One request, one reply that matches it in address, function, identifier and sequence number."""
+        """One request, one reply that matches it in address, function, identifier and, if given, sequence number."""
 
         def take(buffer: bytearray) -> Frame | None:
             while True:
@@ -227,8 +242,10 @@ class Dlt645Device:
                     return frame
 
         trace.append(request)
+        wire = codec.encode(request, _PREAMBLE)
+        like = wire if request.function == codec.READ_FOLLOWING_1997 else None  # its parts are not numbered
         try:
-            reply = await self._line.exchange(codec.encode(request, _PREAMBLE), take, self._timeout_s)
+            reply = await self._line.exchange(wire, take, self._timeout_s, like=like)
         except NoAnswer as why:
             raise NoAnswer(f"meter {self._meter}: item {codec.di_text(di)}: {why}") from why
         except BadFrame as why:
@@ -249,7 +266,8 @@ class Dlt645Device:
 
     def _refusal(self, reply: Frame, di: str) -> Refused:
         code = reply.data[0] if reply.data else 0
-        names = ", ".join(codec.error_names(code)).replace("_", " ") or "no reason given"
+        bits = [] if codec.is_1997(di) else codec.error_names(code)  # those of 1997 are not known well enough
+        names = ", ".join(bits).replace("_", " ") or "no reason given"
         return Refused(f"meter {reply.address} refuses item {di}: {names} (error byte 0x{code:02X})", code)
 
 

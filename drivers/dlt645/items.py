@@ -15,6 +15,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Literal
 
+from drivers.meters.bcd import digits_of, from_digits
+
 Kind = Literal["number", "digits", "text", "bits", "date", "time", "date_time"]
 FieldValue = float | int | str | None
 """One decoded field. None: the meter sent no value (nibble above 9) or no possible date."""
@@ -36,14 +38,14 @@ class Field:
 
     def decode(self, data: bytes) -> FieldValue:
         """Decode exactly ``size`` bytes."""
-        digits = data[::-1].hex()
         if self.kind == "number":
             return self._number(data)
         if self.kind == "bits":
-            return int(digits, 16)
+            return int.from_bytes(data, "little")
         if self.kind == "text":
             return data[::-1].decode("ascii", "replace").strip("\0 ")
-        if not digits.isdecimal():
+        digits = digits_of(data)
+        if digits is None:
             return None
         if self.kind == "digits":
             return digits
@@ -57,8 +59,8 @@ class Field:
         negative = self.signed and data[-1] & 0x80
         if negative:
             data = data[:-1] + bytes((data[-1] & 0x7F,))
-        digits = data[::-1].hex()
-        if not digits.isdecimal():
+        digits = digits_of(data)
+        if digits is None:
             return None
         number = -int(digits) if negative else int(digits)
         return number / 10**self.decimals if self.decimals else number
@@ -77,14 +79,14 @@ class Field:
         if self.kind != "digits":
             wire, printed = _DATES[self.kind]
             digits = datetime.strptime(digits, printed).strftime(wire)  # noqa: DTZ007
-        return bytes.fromhex(digits.zfill(2 * self.size))[::-1]
+        return from_digits(digits, self.size)
 
     def _number_bytes(self, value: float) -> bytes:
         number = round(value * 10**self.decimals)
         top = 10 ** (2 * self.size) * (8 if self.signed else 10) // 10
         if not -top < number < top or (number < 0 and not self.signed):
             raise ValueError(f"{self.name}: {value:g} {self.unit} does not fit into {self.size} BCD bytes")
-        data = bytearray(bytes.fromhex(f"{abs(number):0{2 * self.size}d}")[::-1])
+        data = bytearray(from_digits(str(abs(number)), self.size))
         if number < 0:
             data[-1] |= 0x80
         return bytes(data)

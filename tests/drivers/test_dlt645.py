@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.dlt645 import codec
-from drivers.dlt645.codec import MAX_BUFFER, Decoder, Frame, encode
+from drivers.dlt645.codec import Decoder, Frame, encode
 from drivers.dlt645.decode import describe
 from drivers.dlt645.items import Field, FieldValue, find_item
+from drivers.meters.frames import MAX_BUFFER
 
 VECTORS: list[dict[str, Any]] = [
     vector
