@@ -1,1 +1,1 @@
-"""Grafana dashboards as JSON. Empty until they are built from the vocabulary."""
+"""Grafana dashboards as JSON, made by ``sitegate dashboards build`` from the vocabulary and the demo site's rules."""
