@@ -1,4 +1,4 @@
-"""``make bench``: the whole chain beside a bare pymodbus loop and a bare socket loop, in one run, under two minutes."""
+"""``make bench``: the whole chain beside a bare pymodbus loop and a bare socket loop, then the alarms; two minutes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,11 @@ def main() -> None:
     )
     print(f"behind at the end, records         {full['pending_records_at_end']:11,}      (full speed)")
     print(f"dropped records, bad values        {full['dropped_records']:7} / {full['bad_values']}      0 / 0")
-    print("\n" + json.dumps({"bare_sockets": sockets, "bare_pymodbus": pymodbus, "full": full, "paced": paced}))
+    print(
+        "\n" + json.dumps({"bare_sockets": sockets, "bare_pymodbus": pymodbus, "full": full, "paced": paced}),
+        flush=True,
+    )
+    subprocess.run([sys.executable, "-m", "benchmarks.alarms"], check=True)
 
 
 if __name__ == "__main__":

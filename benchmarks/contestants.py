@@ -103,6 +103,7 @@ async def sitegate(ports: list[int], seconds: float, influx: int, every: str) ->
     from benchmarks.site import write_site
     from gateway.app import running
     from gateway.config.loader import load_site
+    from gateway.config.site import TcpLink
     from gateway.links.wires import make_line, polled
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))  # warnings and worse
@@ -119,7 +120,9 @@ async def sitegate(ports: list[int], seconds: float, influx: int, every: str) ->
             used, rss = cpu_s() - before, rss_mib()
             watch.cancel()
             meter = site.devices["meter-0"]
-            device = polled(meter, make_line(site.config.links[meter.config.link]), 1.0).device
+            link = site.config.links[meter.config.link]
+            assert isinstance(link, TcpLink)
+            device = polled(meter, make_line(link), 1.0).device
             stats = gateway.buffer.stats()
         lags.sort()
         return {

@@ -14,7 +14,7 @@ from benchmarks.map60 import ADDRESSES, POINTS
 def write_site(folder: Path, ports: list[int], influx: int, every: str) -> Path:
     """Write profile and site file into ``folder``; return the site file."""
     (folder / "profiles").mkdir()
-    (folder / "profiles" / "bench_meter.yaml").write_text(yaml.safe_dump(_profile()))
+    (folder / "profiles" / "bench_meter.yaml").write_text(yaml.safe_dump(bench_profile()))
     site: dict[str, Any] = {
         "site": {"id": "bench", "name": "Benchmark", "timezone": "Asia/Shanghai", "simulated": True},
         "links": {f"net-{n}": {"kind": "tcp", "host": "127.0.0.1", "port": port} for n, port in enumerate(ports)},
@@ -32,7 +32,8 @@ def write_site(folder: Path, ports: list[int], influx: int, every: str) -> Path:
     return file
 
 
-def _profile() -> dict[str, Any]:
+def bench_profile() -> dict[str, Any]:
+    """Return the profile of one 60-point meter."""
     members = list(zip(ADDRESSES, POINTS, strict=True))
     return {
         "profile": "bench_meter",

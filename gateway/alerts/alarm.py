@@ -9,12 +9,16 @@ from gateway.alerts.state import Event, EventKind
 from gateway.model import Alarm
 
 STATES = ("open", "acknowledged", "acted", "closed")
-#: What people may do -> (kind of event, is a note needed).
+GATEWAY = "sitegate"
+"""Who acts where no person does."""
+MOST_ACTIONS = 20
+"""Actions that an alarm lists; its events have them all."""
 STEPS: dict[str, tuple[EventKind, bool]] = {
     "acknowledge": ("acknowledged", False),
     "act": ("acted", True),
     "close": ("closed", True),
 }
+"""What people may do -> (kind of event, is a note needed)."""
 _BEGINS = frozenset({"raised", "no_data"})
 _ENDS = frozenset({"cleared", "data_back"})
 _BY_PEOPLE = frozenset(kind for kind, _ in STEPS.values())
@@ -42,6 +46,8 @@ def follow(alarm: Alarm | None, event: Event) -> Alarm | None:
 def _told(alarm: Alarm, event: Event) -> Mapping[str, object]:
     """An alarm shows its worst, not the value with which it went: later events add only what changes the case."""
     new = event.details
+    if event.kind in _BY_PEOPLE:
+        return {**alarm.details, **_answered(alarm, event), **_acted(alarm, event)}
     if event.kind == "cleared":
         return {**alarm.details, **{key: new[key] for key in ("peak", "lasted_ms") if key in new}}
     if event.kind == "escalated" and new.get("reason") == "limit":
@@ -53,12 +59,33 @@ def _told(alarm: Alarm, event: Event) -> Mapping[str, object]:
     return alarm.details
 
 
+def _answered(alarm: Alarm, event: Event) -> Mapping[str, object]:
+    by = event.details.get("by")
+    return {} if by == GATEWAY or "answered_by" in alarm.details else {"answered_by": by}
+
+
+def _acted(alarm: Alarm, event: Event) -> Mapping[str, object]:
+    if event.kind != "acted":
+        return {}
+    before = alarm.details.get("actions")
+    action = {"at_ms": event.at_ms, **{key: value for key, value in event.details.items() if key != "simulated"}}
+    return {"actions": [*(before if isinstance(before, list) else []), action][-MOST_ACTIONS:]}
+
+
+def closes_itself(alarm: Alarm, after_ms: int | None, now_ms: int) -> bool:
+    """True when the cause has been gone for so long that nobody needs to close the alarm."""
+    if after_ms is None or alarm.active or alarm.state == "closed" or alarm.cleared_ms is None:
+        return False
+    return now_ms - alarm.cleared_ms >= after_ms
+
+
 def why_not(alarm: Alarm, step: str, note: str) -> str | None:
     """Say why people cannot take this step now; None when they can."""
     kind, needs_note = STEPS[step]
     if alarm.state == "closed":
         return "This alarm is closed already; its history stays readable."
-    if STATES.index(kind) <= STATES.index(alarm.state):
+    only_ours = alarm.state == "acted" and "answered_by" not in alarm.details  # people may still take note of it
+    if STATES.index(kind) <= STATES.index(alarm.state) and not only_ours:
         return f"This alarm is {alarm.state} already."
     if needs_note and not note:
         return "Say in the note what was done or found; it stays in the alarm's history."

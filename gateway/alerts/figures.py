@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gateway.alerts.engine import is_over
 from gateway.alerts.rule import Rule, RuleSet
+from gateway.alerts.standing import is_over
 from gateway.alerts.state import Event, State
 from gateway.alerts.watch import PERIODS, Watch
 from gateway.ledger.minute import kind_of
 from gateway.ledger.windows import Statistic, Wanted, WindowResult
-from gateway.model import LimitLine, WindowVerdict
+from gateway.model import Alarm, LimitLine, WindowVerdict
 from gateway.vocabulary import METRICS, Kind
 
 LANGUAGES = ("en", "zh")
 _SPEAKS = frozenset({"raised", "escalated", "no_data"})
 _SHOWN_PERIODS = 2
+_ABOVE_RANGE = {
+    "en": "{subject}: {metric} is above what can be measured; there is no value",
+    "zh": "{subject}:{metric}超出量程,无有效数值",
+}
+_SPRAYED = {
+    ("en", "keep"): " ({minutes} sprayed minutes among them)",
+    ("zh", "keep"): "(含喷雾影响 {minutes} 分钟)",
+    ("en", "leave_out"): " ({minutes} sprayed minutes left out)",
+    ("zh", "leave_out"): "(已剔除喷雾影响 {minutes} 分钟)",
+}
 Labels = Mapping[str, Mapping[str, str]]
 
 
@@ -36,6 +46,29 @@ def words(rule: Rule, event: Event, labels: Labels) -> dict[str, object]:
     return found
 
 
+def closing(alarm: Alarm) -> dict[str, object]:
+    """What stands in the note of an alarm that the gateway closed: how long, how much, what was done."""
+    facts, actions = alarm.details, alarm.details.get("actions")
+    peak, unit, lasted_ms = facts.get("peak"), facts.get("unit", ""), facts.get("lasted_ms")
+    lasted = f"{lasted_ms / 60_000:.1f} min" if isinstance(lasted_ms, int) else None
+    done = [str(action["note"]) for action in actions] if isinstance(actions, list) else []
+    most = f"{peak:g} {unit}".strip() if isinstance(peak, int | float) else None
+    texts = {
+        "en": [
+            f"Cleared by itself after {lasted}" if lasted else "Cleared by itself",
+            f"peak {most}" if most else "",
+            "done: " + ", ".join(done) if done else "nothing was done",
+        ],
+        "zh": [
+            f"已自行恢复,持续 {lasted}" if lasted else "已自行恢复",
+            f"峰值 {most}" if most else "",
+            "处置:" + "、".join(done) if done else "未采取措施",
+        ],
+    }
+    text = {"en": "; ".join(filter(None, texts["en"])), "zh": ";".join(filter(None, texts["zh"]))}
+    return {"note": text["en"], "text": text}
+
+
 def _sentence(rule: Rule, event: Event, language: str, labels: Labels) -> str:
     details = event.details
     metric = METRICS.get(rule.metric or "")
@@ -48,10 +81,14 @@ def _sentence(rule: Rule, event: Event, language: str, labels: Labels) -> str:
         "window": rule.window.length,
         "valid_share": details.get("valid_share"),
     }
+    if details.get("reason") == "above_range" and metric is not None:
+        return _ABOVE_RANGE[language].format(subject=fields["subject"], metric=getattr(metric, language))
     try:
-        return rule.say[language].format(**fields)
+        said = rule.say[language].format(**fields)
     except TypeError:  # a number that an escalation for want of an answer does not carry
         return ""
+    sprayed = details.get("sprayed_minutes")
+    return said + _SPRAYED[language, rule.sprayed].format(minutes=sprayed) if sprayed else said
 
 
 def _titles(rule: Rule) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import configs
-from gateway.alerts.rule import Reference, Rule, RuleSet, Where
-from gateway.alerts.rule_file import RuleKeys, Written, check_rule, read_rules
+from gateway.alerts.rule import READING, Reference, Rule, RuleSet, Where
+from gateway.alerts.rule_file import Written, check_rule, read_rules
+from gateway.alerts.rule_keys import RuleKeys
 from gateway.alerts.schedule import Period, When
 from gateway.config.alerts import AlertsConfig
 from gateway.config.loader import LoadedDevice, LoadedSite
@@ -142,14 +143,16 @@ def bind(keys: RuleKeys, written: Written, calendar: Calendar, alerts: AlertsCon
         condition=keys.condition,
         where=_where(keys.where),
         statistic=keys.asked,
-        window=WindowSpec(keys.window.length, keys.window.sliding),
+        window=READING if keys.at_once else WindowSpec(keys.window.length, keys.window.sliding),
         limit=keys.limit,
         direction="above" if upwards else "below",
         inclusive=keys.at_least is not None or keys.condition is not None,
         warn=keys.warn,
         clear=keys.clear_below if upwards else keys.clear_above,
         for_ms=_ms(keys.hold) or 0,
+        confirm=keys.confirm,
         clear_for_ms=_ms(keys.clear_for) or 0,
+        close_after_ms=_ms(keys.close_after),
         no_data_after_ms=_ms(keys.no_data_after),
         escalate_after_ms=_ms(keys.escalate_after),
         severity=keys.severity,
@@ -158,9 +161,11 @@ def bind(keys: RuleKeys, written: Written, calendar: Calendar, alerts: AlertsCon
         allowance=keys.allowance,
         rounding=keys.rounding,
         reference=_reference(keys),
+        spread=keys.spread,
         rated=keys.rated,
         wind_below=keys.wind_below,
         dry_only=keys.dry_only,
+        sprayed=keys.sprayed,
         when=_when(keys, calendar),
         permits=_permits(alerts, calendar) if keys.lifted_by_permit else (),
         maintenance=_maintenance(alerts, calendar),

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from gateway.alerts.schedule import ALWAYS, Period, When
 from gateway.ledger.windows import Statistic, WindowSpec
 
 RuleKind = Literal["warning", "verdict"]
 Severity = Literal["info", "warning", "alarm", "critical"]
-Condition = Literal["silent", "stuck", "clock"]
+Condition = Literal["silent", "stuck", "clock", "over_range", "output"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 Confidence = Literal["confirmed", "reported", "from memory", "derived", "project choice"]
+READING = WindowSpec("reading", sliding=True)
+"""No window: every single reading is judged at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,11 @@ class Rule:
     clear: float | None = None
     """Over until the value is beyond this on the good side; None: until it is back at the lowest set level."""
     for_ms: int = 0
+    confirm: int = 1
+    """Single readings: so many in a row must be over; one spike is none."""
     clear_for_ms: int = 0
+    close_after_ms: int | None = None
+    """The cause is gone for so long and nobody closed the alarm: the gateway closes it. None: only people do."""
     no_data_after_ms: int | None = None
     escalate_after_ms: int | None = None
     """Unacknowledged for so long: escalated, once."""
@@ -71,12 +78,16 @@ class Rule:
     """Verdicts: exceedances per local day that are still allowed."""
     rounding: Literal["none", "half_even_db"] = "none"
     reference: Reference | None = None
+    spread: bool = False
+    """The highest minus the lowest value of all devices of the subject is judged."""
     rated: float | None = None
     """The value is judged as per cent of this."""
     wind_below: float | None = None
     """m/s: minutes with as much wind or more are left out."""
     dry_only: bool = False
     """Minutes with rain are left out."""
+    sprayed: Literal["keep", "leave_out"] = "keep"
+    """Minutes in which a cannon sprayed near the sensor."""
     when: When = ALWAYS
     permits: tuple[Period, ...] = ()
     """Night-work permits, only where the rule may be lifted by one."""
@@ -96,6 +107,11 @@ class Rule:
     file: str = ""
     line: int = 0
 
+    @property
+    def at_once(self) -> bool:
+        """True when single readings are judged."""
+        return self.window == READING
+
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
@@ -105,11 +121,18 @@ class RuleSet:
     by_series: Mapping[tuple[str, str], tuple[Rule, ...]]
     """(metric, device) -> rules on that series."""
     by_device: Mapping[str, tuple[Rule, ...]]
-    """Device -> rules on its condition (silent, stuck, clock)."""
+    """Device -> rules on its condition."""
     zones: Mapping[str, str]
     """Device -> zone."""
     references: Mapping[str, tuple[tuple[str, str], ...]]
     """Rule name -> its reference series as (metric, device); the device's own where it has one, else their mean."""
+
+    def compared_with(self, rule: Rule, device: str) -> tuple[tuple[str, str], ...]:
+        """Return (metric, device) of what a value is compared with: the device's own series, else all stations'."""
+        if rule.reference is None:
+            return ()
+        own, known = (rule.reference.metric, device), self.references.get(rule.name, ())
+        return known if known and own not in known else (own,)
 
     def for_series(self, metric: str, device: str) -> tuple[Rule, ...]:
         """Rules that judge a series."""

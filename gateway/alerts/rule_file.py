@@ -5,128 +5,14 @@ from __future__ import annotations
 import string
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BeforeValidator, Field
-
-from gateway.alerts.rule import Condition, Confidence, RuleKind, Severity
-from gateway.config.alerts import ClockTime, Date, Stage, WarningLevel
-from gateway.config.model import RULE, AnyLabel, Duration, Model, Name
+from gateway.alerts.rule import CONDITIONS
+from gateway.alerts.rule_keys import FIELDS, ReferenceKeys, RuleKeys
 from gateway.config.report import Report, unknown
 from gateway.config.yaml_tree import Node
 from gateway.ledger.windows import Statistic, WindowSpec, impossible
 from gateway.vocabulary import METRICS, Domain, Kind
-
-FIELDS = {
-    "device": "d", "subject": "s", "value": 1.0, "limit": 1.0, "unit": "u", "window": "w", "valid_share": 1.0,
-    "count_today": 1, "background": 1.0,
-}  # fmt: skip
-"""What ``say`` may speak of, with a sample of each."""
-_USUAL = {Kind.STATE: Statistic.LAST, Kind.COUNTER: Statistic.DELTA}
-_DAYS_IN_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-
-
-def _month_day(value: Any) -> Any:
-    parts = value.split("-") if isinstance(value, str) else []
-    if len(parts) == 2 and all(p.isdigit() and len(p) == 2 for p in parts):
-        month, day = int(parts[0]), int(parts[1])
-        if 1 <= month <= 12 and 1 <= day <= _DAYS_IN_MONTH[month - 1]:
-            return value
-    raise ValueError('write month and day such as "11-15"')
-
-
-MonthDay = Annotated[str, BeforeValidator(_month_day)]
-
-
-class Season(Model):
-    """Both days included; may run over the new year."""
-
-    first: MonthDay = Field(alias="from")
-    last: MonthDay = Field(alias="to")
-
-
-class WindowKeys(Model):
-    """The stretch of time that one value speaks of."""
-
-    length: Literal["1min", "5min", "15min", "20min", "60min", "day", "night", "24h", "month"] = "1min"
-    sliding: bool = False
-    """True: ends now and moves each minute. False: fixed to the clock."""
-
-
-class WhereKeys(Model):
-    """Which devices; without any key: every device that has the metric."""
-
-    zone: Name | None = None
-    device: Name | None = None
-    domain: Domain | None = None
-
-
-class ReferenceKeys(Model):
-    """What the value is compared with, over the same window."""
-
-    metric: str
-    where: WhereKeys = WhereKeys()
-    """Without any key: the same device."""
-    cap: float | None = Field(default=None, gt=0)
-    mode: Literal["difference", "ratio", "percent"] = "difference"
-
-
-class RuleKeys(Model):
-    """One rule as written."""
-
-    alert: str = Field(pattern=RULE)
-    policy: Name | None = None
-    """What a site file chooses it by; without it: the name of the file."""
-    kind: RuleKind = "warning"
-    metric: str | None = None
-    condition: Condition | None = None
-    where: WhereKeys = WhereKeys()
-    statistic: Statistic | None = None
-    window: WindowKeys = WindowKeys()
-    above: float | None = None
-    at_least: float | None = None
-    below: float | None = None
-    warn: float | None = None
-    clear_below: float | None = None
-    clear_above: float | None = None
-    hold: Duration | None = Field(default=None, alias="for")
-    clear_for: Duration | None = None
-    no_data_after: Duration | None = None
-    escalate_after: Duration | None = None
-    severity: Severity = "alarm"
-    group: Literal["device", "zone", "site"] = "device"
-    schedule: Literal["always", "day", "night"] = "always"
-    hours: tuple[ClockTime, ClockTime] | None = None
-    season: Season | None = None
-    stage: tuple[Stage, ...] = ()
-    level: tuple[WarningLevel, ...] = ()
-    valid_from: Date | None = None
-    valid_until: Date | None = None
-    valid_share: float = Field(default=0.75, gt=0, le=1)
-    allowance: int = Field(default=0, ge=0, le=1440)
-    rounding: Literal["none", "half_even_db"] = "none"
-    reference: ReferenceKeys | None = None
-    rated: float | None = Field(default=None, gt=0)
-    wind_below: float | None = Field(default=None, gt=0)
-    dry_only: bool = False
-    lifted_by_permit: bool = False
-    edition: str = ""
-    source: str = ""
-    confidence: Confidence | None = None
-    title: AnyLabel | None = None
-    say: AnyLabel | None = None
-
-    @property
-    def limit(self) -> float:
-        """The one that is written; a condition has none and counts as 1."""
-        return next((x for x in (self.above, self.at_least, self.below) if x is not None), 1.0)
-
-    @property
-    def asked(self) -> Statistic:
-        """The statistic, or what is usual for the kind of quantity."""
-        known = METRICS.get(self.metric or "")
-        usual = _USUAL.get(known.kind, Statistic.MEAN) if known else Statistic.MEAN
-        return self.statistic or usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +65,8 @@ class _Checks:
     def run(self) -> None:
         keys = self._keys
         if (keys.metric is None) == (keys.condition is None):
-            self._say("alert", "a rule judges either a metric or a condition (silent, stuck, clock); write one of them")
+            known = ", ".join(CONDITIONS)
+            self._say("alert", f"a rule judges either a metric or a condition ({known}); write one of them")
         elif keys.metric is None:
             self._condition()
         elif keys.metric not in METRICS:
@@ -205,10 +92,13 @@ class _Checks:
     def _say(self, key: str, text: str) -> None:
         self._report.add((*self._path, key), text)
 
+    def _is_written(self, key: str) -> bool:
+        return bool(getattr(self._keys, key) != RuleKeys.model_fields[key].default)
+
     def _condition(self) -> None:
-        for key in ("above", "at_least", "below", "warn", "clear_below", "clear_above", "reference", "rated"):
-            if getattr(self._keys, key) is not None:
-                self._say(key, "a condition holds or does not: it has no levels; remove this key")
+        for key in ("above", "at_least", "below", "warn", "clear_below", "clear_above", "reference", "rated", "window"):
+            if self._is_written(key):
+                self._say(key, "a condition holds or does not: it has no levels and no window; remove this key")
         if self._keys.kind == "verdict":
             self._say("kind", "a verdict needs a metric and a closed window; write kind: warning")
 
@@ -220,18 +110,40 @@ class _Checks:
             self._say(written[-1] if written else "metric", text)
         else:
             self._levels(written[0])
-            if keys.reference is None and keys.rated is None and keys.asked is not Statistic.DELTA:
+            if not (keys.reference or keys.rated or keys.spread) and keys.asked is not Statistic.DELTA:
                 self._reachable(written[0], metric.low, metric.high)
-        if fault := impossible(name, WindowSpec(keys.window.length, keys.window.sliding), keys.asked):
+        if keys.at_once:
+            self._at_once(metric.kind)
+        elif fault := impossible(name, WindowSpec(keys.window.length, keys.window.sliding), keys.asked):
             self._say("window", fault)
+        elif keys.confirm > 1:
+            self._say("confirm", "only single readings are counted; write window: reading, or for: how long")
         if keys.reference is not None:
             self._reference(keys.reference, metric.kind)
+        if keys.spread:
+            self._spread(metric.kind)
         if keys.lifted_by_permit and metric.domain in (Domain.NOISE, Domain.AIR):
             self._say(
                 "lifted_by_permit", "a night-work permit lifts the rule on working, never a level limit; remove it"
             )
         if keys.rounding == "half_even_db" and metric.kind is not Kind.LEVEL_DB:
             self._say("rounding", f"{name} is no level in dB; remove this key")
+
+    def _at_once(self, kind: Kind) -> None:
+        if kind is Kind.COUNTER:
+            self._say("window", "a counter's reading grows for ever; judge its increase over a window such as 60min")
+        for key in ("statistic", "valid_share", "wind_below", "dry_only", "sprayed", "spread"):
+            if self._is_written(key):
+                self._say(key, "a single reading is judged as it is; this needs a window such as 5min")
+
+    def _spread(self, kind: Kind) -> None:
+        keys = self._keys
+        if keys.group == "device":
+            self._say("spread", "the highest and the lowest of which devices? write group: zone or group: site")
+        if keys.reference is not None or keys.rated is not None:
+            self._say("spread", "devices are compared with each other; remove reference and rated")
+        if kind is Kind.LEVEL_DB:
+            self._say("spread", "decibels cannot be subtracted; judge the level itself")
 
     def _levels(self, limit_key: str) -> None:
         """Raise above, clear below; and the warning comes first."""
@@ -269,7 +181,9 @@ class _Checks:
 
     def _verdict(self) -> None:
         keys = self._keys
-        if keys.window.sliding:
+        if keys.at_once:
+            self._say("window", "a verdict speaks of a closed window, not of a reading; write kind: warning")
+        elif keys.window.sliding:
             text = "a verdict speaks of a closed window, and a sliding one never closes; write sliding: false"
             self._say("window", text)
         for key in ("warn", "hold", "clear_for", "no_data_after"):

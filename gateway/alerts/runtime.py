@@ -1,4 +1,4 @@
-"""Alarms while the gateway runs: minutes and device states in, events to disk and to the page.
+"""Alarms while the gateway runs: readings, minutes and device states in, events to disk, to listeners and to the page.
 
 What is durable: every event, with the state of the rule it led to, in one transaction. While the disk takes nothing
 both wait in memory, and the page shows the alarms all the same. After a start the windows are built again from the
@@ -7,24 +7,29 @@ ledger and judged once: what was raised before is not raised twice, what ended m
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import structlog
 
-from gateway.alerts import engine, figures
-from gateway.alerts.alarm import STEPS, follow, why_not
-from gateway.alerts.condition import Stuck, device_state
-from gateway.alerts.rule import Rule, RuleSet
-from gateway.alerts.state import NORMAL, Event, Member, State
+from gateway.alerts import figures
+from gateway.alerts.alarm import GATEWAY, STEPS, closes_itself, follow, why_not
+from gateway.alerts.condition import Conditions
+from gateway.alerts.judge import Judge
+from gateway.alerts.keeper import Keeper
+from gateway.alerts.live import Key
+from gateway.alerts.rule import Condition, Rule, RuleSet
+from gateway.alerts.state import Event, State
 from gateway.alerts.store import AlarmStore
-from gateway.alerts.watch import Minutes, Seen, Watch, in_turns
+from gateway.alerts.watch import Minutes, in_turns
 from gateway.clock import Clock
 from gateway.errors import NotNow
 from gateway.ledger.day import Calendar
 from gateway.ledger.minute import Minute
-from gateway.model import Alarm, DeviceHealth, LimitLine, WindowVerdict
+from gateway.model import Alarm, DeviceHealth, LimitLine, Readings, WindowVerdict
 
 log = structlog.get_logger()
 
@@ -34,14 +39,12 @@ _IDLE_EVERY_S = 10.0
 _REST_EVERY_S = 600.0
 """How often states are stored that changed without an event."""
 _PRUNE_EVERY_S = 6 * 3600.0
-_MOST_UNSAVED = 20_000
-"""Events that memory holds while the disk takes nothing; the oldest go first."""
-
-Key = tuple[str, str]
+Listener = Callable[[Event, Alarm], None]
+"""Is told at once of every event that changed an alarm, with the alarm as it is then. Must neither wait nor raise."""
 
 
 class AlertRuntime:
-    """Fulfils the page's AlarmDesk. ``feed`` it with minutes and keep ``run`` running."""
+    """Fulfils the page's AlarmDesk. ``feed`` it with minutes, let it ``see`` the pipeline, and keep ``run`` running."""
 
     def __init__(
         self,
@@ -51,92 +54,129 @@ class AlertRuntime:
         clock: Clock,
         calendar: Calendar,
         health: Mapping[str, DeviceHealth],
-        metrics: Mapping[str, Iterable[str]],
+        every_s: Mapping[str, Mapping[str, float]],
         newest_ms: Callable[[str], int | None],
         labels: Mapping[str, Mapping[str, str]],
         *,
         simulated: bool,
         keep_s: float,
     ) -> None:
-        """``metrics`` is device -> its metrics; ``newest_ms`` gives the stamp of a device's newest record.
+        """``every_s`` is device -> its metrics -> seconds between readings.
 
-        ``labels`` is device or zone -> language -> what people call it.
+        ``newest_ms`` gives the stamp of a device's newest record; ``labels`` is device or zone -> language -> its name.
         """
-        self._rules = {rule.name: rule for rule in rules.rules}
-        self._set = rules
         self._store = store
         self._ledger = ledger
         self._clock = clock
-        self._health = health
-        self._newest_ms = newest_ms
+        self._every_s = every_s
         self._labels = labels
         self._mark = {"simulated": True} if simulated else {}
         self._keep_ms = int(keep_s * 1000)
-        self._watch = Watch(rules, calendar, metrics)
-        self._stuck = Stuck()
+        self._conditions = Conditions(health, newest_ms, clock.wall_ms)
         self._inbox: list[Minute] = []
         self._alarms = {alarm.id: alarm for alarm in store.kept.alarms}
-        self._states: dict[Key, State] = {}
-        self._unsaved: list[Event] = []
-        self._resting: set[Key] = set()
-        """States that changed without an event: stored now and then."""
-        self._due: dict[Key, str | None] = {}
-        self._turns: dict[str, float] = {}
-        self._failing = False
+        self._keeper = Keeper(store)
+        self._turns: dict[str, float] = {"rest": clock.monotonic_s()}
+        self._listeners: list[Listener] = []
+        self._verdict_listeners: list[Callable[[Event], None]] = []
+        self._untold: deque[tuple[Event, Alarm]] = deque()
+        self._telling = False
+        self._judging = asyncio.Lock()
         self.revision = 0
-        self._begin(clock.wall_ms())
+        self._judge = self._make_judge(rules, calendar)
+        self._judge.revive(store.kept.states)
+        self._end_what_is_gone(store.kept.states)
 
-    # --- at the start ------------------------------------------------------------------------------------------
+    def _make_judge(self, rules: RuleSet, calendar: Calendar) -> Judge:
+        return Judge(rules, calendar, self._every_s, self._conditions, self._clock, self._tell)
 
-    def _begin(self, now_ms: int) -> None:
-        """Take up the states that were kept; what no rule speaks of any more is ended, not forgotten."""
-        wanted = {(rule.name, subject): devices for rule in self._set.rules for subject, devices in
-                  self._set.subjects(rule).items()}  # fmt: skip
-        for key, devices in wanted.items():
-            self._states[key] = _revived(self._store.kept.states.get(key), self._rules[key[0]], key[1], devices, now_ms)
-        for key in self._store.kept.states.keys() - wanted.keys():
-            self._due[key] = None
-        for alarm in self._store.kept.alarms:
-            if alarm.active and (alarm.rule, alarm.subject) not in wanted:
+    def _end_what_is_gone(self, before: Iterable[Key]) -> None:
+        """What no rule speaks of any more is ended, not forgotten."""
+        states, now_ms = self._judge.states, self._clock.wall_ms()
+        for key in before:
+            if key not in states:
+                self._keeper.state(key, None)
+        for alarm in list(self._alarms.values()):
+            if alarm.active and (alarm.rule, alarm.subject) not in states:
                 details = {"reason": "the rule is no longer used"}
                 self._note([Event(alarm.id, "cleared", now_ms, alarm.rule, alarm.subject, alarm.severity, details)])
 
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of every event from now on; ``alarms`` gives what is open already."""
+        self._listeners.append(listener)
+
+    def listen_to_verdicts(self, listener: Callable[[Event], None]) -> None:
+        """Tell ``listener`` of every verdict and correction, those too that belong to no alarm. It must not wait."""
+        self._verdict_listeners.append(listener)
+
+    async def reload(self, rules: RuleSet, calendar: Calendar) -> None:
+        """Judge by other rules from now on. Alarms, and the states of rules that stay, are kept."""
+        async with self._judging:
+            judge = self._make_judge(rules, calendar)
+            seen = await judge.read(self._ledger)
+            kept = self._judge.kept()  # after the wait: readings were judged meanwhile
+            judge.revive(kept)
+            self._judge = judge
+            self._end_what_is_gone(kept)
+            await judge.judge(seen)
+        await self.save()
+
     # --- in ----------------------------------------------------------------------------------------------------
+
+    def see(self, readings: Readings) -> None:
+        """Take a record from the pipeline: rules on single readings judge it at once. Never waits."""
+        self._judge.see(readings)
+        self._conditions.see(readings)
 
     def feed(self, minutes: Iterable[Minute]) -> None:
         """Take closed and corrected minutes. Never waits."""
         self._inbox += minutes
 
+    def tell(self, device: str, condition: Condition, what: str, why: str | None) -> None:
+        """Say why a condition holds for one thing (``what``) of a device, such as an output; None: it does not."""
+        self._conditions.tell(device, condition, what, why)
+
+    def acted(self, alarm: str, by: str, note: str, details: Mapping[str, object]) -> None:
+        """Record what the gateway itself did about an alarm. Nothing happens when it is not open."""
+        found = self._alarms.get(alarm)
+        if found is not None:
+            said = {**details, "by": by, "note": note, **self._mark}
+            self._note([Event(alarm, "acted", self._clock.wall_ms(), found.rule, found.subject, found.severity, said)])
+
     async def load(self) -> None:
         """Build all windows from the ledger, and judge what ended meanwhile."""
-        await self._judge(await self._watch.load(self._ledger, self._clock.wall_ms()))
+        await self._judge.judge(await self._judge.read(self._ledger))
 
     async def run(self) -> None:
-        """Judge what comes, once a second, until cancelled."""
+        """Judge what comes, once a second, and store what happens at once, until cancelled."""
         await self.load()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._tick_for_ever())
+            both.create_task(self._keeper.save_at_once())
+
+    async def _tick_for_ever(self) -> None:
         while True:
             await self.tick()
             await self._clock.sleep(TICK_S)
 
     async def tick(self) -> None:
         """Judge what has come since the last call, and store it."""
-        minutes, self._inbox = self._inbox, []
-        now_ms = self._clock.wall_ms()
-        for minute in minutes:
-            self._stuck.note(minute)
-        await self._judge(await self._watch.take_in_turns(minutes, now_ms))
-        await self._judge(await self._watch.judge_late(self._ledger, minutes))
-        idle = self._turn("idle", _IDLE_EVERY_S)
-        self._judge_devices(now_ms, clocks=idle)
-        if idle:
-            async for key in in_turns(list(self._states)):
-                self._step(self._rules[key[0]], key, None, now_ms, self._states[key])
-        if self._turn("rest", _REST_EVERY_S):
-            self._due |= {key: self._states[key].to_json() for key in self._resting}
-            self._resting.clear()
+        async with self._judging:
+            minutes, self._inbox = self._inbox, []
+            for minute in minutes:
+                self._conditions.note(minute)
+            await self._judge.take(minutes, self._ledger)
+            idle = self._turn("idle", _IDLE_EVERY_S)
+            self._judge.judge_devices(clocks=idle)
+            if idle:
+                await self._judge.let_time_pass()
+            self._close_what_is_over()
+            if self._turn("rest", _REST_EVERY_S):
+                async for key in in_turns(self._judge.take_changed()):
+                    self._keeper.state(key, self._judge.states[key].to_json())
         await self.save()
         if self._turn("prune", _PRUNE_EVERY_S):
-            await self._prune(now_ms - self._keep_ms)
+            await self._prune(self._clock.wall_ms() - self._keep_ms)
 
     def _turn(self, what: str, every_s: float) -> bool:
         now_s = self._clock.monotonic_s()
@@ -145,44 +185,30 @@ class AlertRuntime:
         self._turns[what] = now_s
         return True
 
-    async def _judge(self, seen: Sequence[Seen]) -> None:
+    def _close_what_is_over(self) -> None:
+        """Close alarms whose rule says that nobody needs to."""
         now_ms = self._clock.wall_ms()
-        async for rule, observation in in_turns(seen):
-            key = (rule.name, self._set.subject(rule, observation.device))
-            self._step(rule, key, observation, now_ms, self._states[key])
+        for alarm in list(self._alarms.values()):
+            rule = self._judge.rule(alarm.rule)
+            if rule is not None and closes_itself(alarm, rule.close_after_ms, now_ms):
+                said = {"by": GATEWAY, **figures.closing(alarm), **self._mark}
+                self._note([Event(alarm.id, "closed", now_ms, alarm.rule, alarm.subject, alarm.severity, said)])
 
-    def _judge_devices(self, now_ms: int, *, clocks: bool) -> None:
-        for device, rules in self._set.by_device.items():
-            for rule in rules:
-                if rule.condition is None or (rule.condition == "clock" and not clocks):
-                    continue
-                key = (rule.name, self._set.subject(rule, device))
-                state = self._states[key]
-                newest_ms = self._newest_ms(device) if rule.condition == "clock" else None
-                seen = device_state(rule.condition, self._health[device], self._stuck, newest_ms, now_ms)
-                if seen is None:
-                    continue
-                if seen.holds or not _rests(state.members.get(device)):
-                    self._step(rule, key, seen, now_ms, state)
-
-    def _step(
-        self, rule: Rule, key: Key, seen: engine.Observation | engine.DeviceState | None, now_ms: int, before: State
-    ) -> None:
-        state, events = engine.step(rule, before, seen, now_ms)
-        if state is not before:
-            self._states[key] = state
-            self._resting.add(key)
-        if events:
-            self._due[key] = state.to_json()
-            self._note([self._told(rule, event) for event in events])
-
-    def _told(self, rule: Rule, event: Event) -> Event:
-        """Complete an event so that it can be read when the rule is long gone."""
-        return replace(event, details={**figures.words(rule, event, self._labels), **event.details, **self._mark})
+    def _tell(self, rule: Rule, state: State, events: Sequence[Event]) -> None:
+        """Complete events so that they can be read when the rule is long gone."""
+        key = (state.rule, state.subject)
+        self._keeper.state(key, state.to_json())
+        self._note([
+            replace(event, details={**figures.words(rule, event, self._labels), **event.details, **self._mark})
+            for event in events
+        ])  # fmt: skip
 
     def _note(self, events: Sequence[Event]) -> None:
         for event in events:
-            self._unsaved.append(event)
+            self._keeper.event(event)
+            if event.kind in ("verdict", "corrected"):
+                for hear in self._verdict_listeners:
+                    hear(event)
             alarm = follow(self._alarms.get(event.alarm), event)
             if alarm is None:
                 continue
@@ -190,8 +216,22 @@ class AlertRuntime:
             self._alarms[alarm.id] = alarm
             if alarm.state == "closed" and not alarm.active:
                 del self._alarms[alarm.id]
+            self._untold.append((event, alarm))
             if event.kind != "verdict":
                 log.info("alarm", alarm=event.alarm, what=event.kind, severity=event.severity, **self._mark)
+        self._tell_listeners()
+
+    def _tell_listeners(self) -> None:
+        if self._telling:
+            return  # a listener has acted: all hear of that after what it acted upon
+        self._telling = True
+        try:
+            while self._untold:
+                event, alarm = self._untold.popleft()
+                for listener in self._listeners:
+                    listener(event, alarm)
+        finally:
+            self._telling = False
 
     # --- out ---------------------------------------------------------------------------------------------------
 
@@ -201,11 +241,15 @@ class AlertRuntime:
 
     def limits(self) -> list[LimitLine]:
         """The levels of all rules of this site, per series."""
-        return figures.limits(self._set, self._clock.wall_ms())
+        return figures.limits(self._judge.rules, self._clock.wall_ms())
+
+    def judged(self) -> list[Key]:
+        """Rule and subject of everything that is judged, fine or not."""
+        return list(self._judge.states)
 
     def verdicts(self) -> list[WindowVerdict]:
         """How the days and nights stand, today's and yesterday's."""
-        return figures.verdicts(self._set, self._watch, self._states)
+        return figures.verdicts(self._judge.rules, self._judge.watch, self._judge.states)
 
     async def find(self, from_ms: int, to_ms: int) -> list[Alarm]:
         """Alarms raised in that time, the newest first."""
@@ -228,9 +272,8 @@ class AlertRuntime:
         if refusal := why_not(found, step, note):
             raise NotNow(refusal)
         key, kind, now_ms = (found.rule, found.subject), STEPS[step][0], self._clock.wall_ms()
-        if key in self._states:
-            self._states[key] = engine.acknowledge(self._states[key], alarm)
-            self._due[key] = self._states[key].to_json()
+        if state := self._judge.acknowledge(key, alarm):
+            self._keeper.state(key, state.to_json())
         details = {"by": by, "note": note, **self._mark}
         said = Event(alarm, kind, now_ms, found.rule, found.subject, found.severity, details)
         self._alarms.setdefault(alarm, found)
@@ -242,23 +285,7 @@ class AlertRuntime:
 
     async def save(self) -> None:
         """Store events and states that are not stored yet; what the disk does not take stays for the next time."""
-        if not self._unsaved and not self._due:
-            return
-        events, self._unsaved = self._unsaved, []
-        due, self._due = self._due, {}
-        try:
-            await self._store.keep(events, due)
-        except (sqlite3.Error, OSError) as error:
-            self._unsaved = [*events, *self._unsaved][-_MOST_UNSAVED:]
-            self._due = {**due, **self._due}
-            if not self._failing:
-                log.error("alarms cannot be stored, they wait in memory", error=str(error))
-            self._failing = True
-        else:
-            if self._failing:
-                log.info("alarms are stored again")
-            self._failing = False
-            self._resting -= due.keys()
+        await self._keeper.save()
 
     async def _prune(self, before_ms: int) -> None:
         try:
@@ -268,29 +295,7 @@ class AlertRuntime:
 
     async def close(self) -> None:
         """Store everything, also states that changed without an event."""
-        self._due |= {key: self._states[key].to_json() for key in self._resting}
-        self._resting.clear()
+        for key in self._judge.take_changed():
+            self._keeper.state(key, self._judge.states[key].to_json())
         await self.save()
         await self._store.close()
-
-
-def _rests(member: Member | None) -> bool:
-    """True when hearing once more that all is well would change nothing."""
-    return member is None or (member.level == NORMAL and member.over_since_ms is None and not member.silent)
-
-
-def _revived(kept: str | None, rule: Rule, subject: str, devices: Sequence[str], now_ms: int) -> State:
-    """The state that was kept, for the devices of today; silence counts from now, our own standstill is not theirs."""
-    fresh = engine.start(rule, subject, devices, now_ms)
-    if kept is None:
-        return fresh
-    try:
-        state = State.from_json(kept)
-    except (ValueError, KeyError, TypeError) as why:
-        log.warning("state of an alarm rule cannot be read, it starts anew", rule=rule.name, reason=str(why))
-        return fresh
-    members = {
-        name: member if member.silent else replace(member, good_ms=max(member.good_ms, now_ms))
-        for name, member in ((name, state.members.get(name, fresh.members[name])) for name in devices)
-    }
-    return replace(state, members=members)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from gateway.alerts.rule import Condition
@@ -38,17 +38,26 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One window of one device. ``window.value`` is what is compared: any background is subtracted already."""
+    """One window of one device. ``window.value`` is what is compared: any background is subtracted already.
+
+    A single reading is a window without length.
+    """
 
     device: str
     window: WindowResult
     background: float | None = None
     """What was subtracted or divided by."""
+    sprayed_minutes: int | None = None
+    """Minutes of the window in which a cannon sprayed near the sensor; None where there is no cannon."""
+    fresh_ms: int | None = None
+    """Of a reading: so far from now its time may be; what is further away is late, replayed or from a wrong clock."""
+    above_range: bool = False
+    """Of a reading: more than can be measured (mark T), so that there is no value."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """Whether a condition (silent, stuck, clock) holds for a device just now."""
+    """Whether a condition holds for a device just now."""
 
     device: str
     condition: Condition
@@ -71,6 +80,9 @@ class Member:
     over_since_ms: int | None = None
     warn_since_ms: int | None = None
     calm_since_ms: int | None = None
+    over_row: int = 0
+    """Readings over the limit in a row."""
+    warn_row: int = 0
     value: float | None = None
     silent: bool = False
     judged: Judged = ()
@@ -100,8 +112,10 @@ class State:
     """Said already that maintenance holds an exceedance back; not again before its end."""
 
     def to_json(self) -> str:
-        """Return the state as text for a store."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """Return the state as text for a store. Not by ``asdict``, which copies deeply and takes ten times as long."""
+        members = {name: {key: getattr(member, key) for key in _MEMBER} for name, member in self.members.items()}
+        known = {key: getattr(self, key) for key in _STATE} | {"members": members}
+        return json.dumps(known, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> State:
@@ -112,3 +126,7 @@ class State:
             for name, m in data.pop("members").items()
         }
         return cls(members=members, **data)
+
+
+_MEMBER = tuple(each.name for each in fields(Member))
+_STATE = tuple(each.name for each in fields(State))

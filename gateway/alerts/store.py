@@ -91,6 +91,14 @@ class AlarmStore:
         """An alarm and all its events in order; None when there is none of that name."""
         return await self._db.load(lambda conn: history(conn, alarm))
 
+    async def events_after(self, number: int, limit: int) -> list[tuple[int, Event]]:
+        """Events with a greater number, each with its own, in order. Numbers grow; gaps are possible."""
+        return await self._db.load(lambda conn: events_after(conn, number, limit))
+
+    async def last_number(self, until_ms: int | None = None) -> int:
+        """Number of the newest event, or of the newest that had happened by then; 0 when there is none."""
+        return await self._db.load(lambda conn: last_number(conn, until_ms))
+
     async def prune(self, before_ms: int) -> int:
         """Forget closed alarms and loose events from before that time; return how many events went."""
         return await self._db.load(lambda conn: prune(conn, before_ms))
@@ -160,6 +168,21 @@ def history(conn: sqlite3.Connection, alarm: str) -> tuple[Alarm, list[Event]] |
         return None
     rows = conn.execute(f"SELECT {_EVENT} FROM events WHERE alarm = ? ORDER BY number", (alarm,))  # noqa: S608
     return found, [_event(row) for row in rows]
+
+
+def events_after(conn: sqlite3.Connection, number: int, limit: int) -> list[tuple[int, Event]]:
+    """See ``AlarmStore.events_after``."""
+    query = f"SELECT number, {_EVENT} FROM events WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608
+    return [(row[0], _event(row[1:])) for row in conn.execute(query, (number, limit))]
+
+
+def last_number(conn: sqlite3.Connection, until_ms: int | None) -> int:
+    """See ``AlarmStore.last_number``."""
+    if until_ms is None:
+        found = conn.execute("SELECT max(number) FROM events")
+    else:
+        found = conn.execute("SELECT max(number) FROM events WHERE at_ms <= ?", (until_ms,))
+    return int(found.fetchone()[0] or 0)
 
 
 def prune(conn: sqlite3.Connection, before_ms: int) -> int:

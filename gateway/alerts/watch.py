@@ -1,7 +1,8 @@
 """All windows that the rules of a site ask for: minutes in, observations for the engine out.
 
-Series, window and statistic that several rules share are kept once. What a rule is compared with (its reference) is
-windowed in the same way, and matched by the window's start and end.
+Series, window and statistic that several rules share are kept once. What a rule is compared with (its reference, or
+the other devices of its subject) is windowed in the same way and matched by the window's start and end: nothing is said
+before all of them have told theirs, and when one tells it anew, late, the comparison is made again.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from gateway.alerts.engine import observe
 from gateway.alerts.rule import Rule, RuleSet
 from gateway.alerts.state import Observation
 from gateway.alerts.weather import LeaveOut, Weather
-from gateway.ledger.day import Calendar
+from gateway.ledger.day import Calendar, Span
 from gateway.ledger.minute import MINUTE_MS, Minute, kind_of
-from gateway.ledger.windows import Judged, SeriesWindows, Statistic, Wanted, WindowResult, WindowSpec
+from gateway.ledger.windows import Judged, SeriesWindows, Statistic, Wanted, WindowResult, WindowSpec, spread
 from gateway.vocabulary import Kind
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ Seen = tuple[Rule, Observation]
 PERIODS = (WindowSpec("day", sliding=False), WindowSpec("night", sliding=False))
 """Kept for every level that has rules, whatever their windows: the page shows how days and nights stand."""
 _KEPT_RESULTS = 4
+_LATE_ROUNDS = 3
+"""A late window, what it is compared with, and the comparison."""
 _TURN = 100
 _ADVANCE_AFTER_MS = 10_000
 """Windows end at full minutes and are closed this long after, when late readings have had their chance."""
@@ -54,12 +57,16 @@ class _Series:
     metric: str
     leave_out: LeaveOut
     rules: dict[Wanted, list[Rule]] = field(default_factory=dict)
+    compared: dict[Wanted, list[tuple[Rule, _Series]]] = field(default_factory=dict)
+    """Rules of other series that look at this one."""
     results: dict[Wanted, dict[tuple[int, int], WindowResult]] = field(default_factory=dict)
     """The newest few of each, by start and end."""
     windows: SeriesWindows | None = None
 
 
 _Found = tuple[_Series, Judged]
+_Key = tuple[int, int]
+"""Start and end of a window."""
 
 
 class Watch:
@@ -73,26 +80,33 @@ class Watch:
         self._all: dict[tuple[str, str, LeaveOut], _Series] = {}
         for (metric, device), of_series in rules.by_series.items():
             for rule in of_series:
-                series = self._series(device, metric, LeaveOut(rule.wind_below, rule.dry_only))
+                if rule.at_once:
+                    continue
+                series = self._series(device, metric, _leave_out(rule))
                 series.rules.setdefault(_wanted(rule), []).append(rule)
                 if kind_of(metric) is Kind.LEVEL_DB:
                     for period in PERIODS:
                         series.rules.setdefault(Wanted(period, Statistic.MEAN, rule.valid_share), [])
-                for other_metric, other in self._references(rule, device):
-                    self._series(other, other_metric, LeaveOut()).rules.setdefault(_wanted(rule), [])
+                for other in self._others(rule, device):
+                    other.rules.setdefault(_wanted(rule), [])
+                    other.compared.setdefault(_wanted(rule), []).append((rule, series))
         self._by_series: dict[tuple[str, str], list[_Series]] = {}
         for series in self._all.values():
             self._by_series.setdefault((series.device, series.metric), []).append(series)
+        self._forgotten: dict[tuple[int, WindowSpec, Span], _Series] = {}
+        """Windows that something compared with was told anew and that are no longer in memory."""
         self._advanced_ms = 0
 
     def _series(self, device: str, metric: str, leave_out: LeaveOut) -> _Series:
         return self._all.setdefault((device, metric, leave_out), _Series(device, metric, leave_out))
 
-    def _references(self, rule: Rule, device: str) -> Sequence[tuple[str, str]]:
-        """(metric, device) of what a rule compares with: stations, or another series of the same device."""
-        if rule.reference is None:
-            return ()
-        return self._rules.references.get(rule.name) or ((rule.reference.metric, device),)
+    def _others(self, rule: Rule, device: str) -> list[_Series]:
+        """What a rule compares with: stations, another series of its device, or the other devices of its subject."""
+        if rule.spread:
+            assert rule.metric is not None
+            members = self._rules.subjects(rule)[self._rules.subject(rule, device)]
+            return [self._series(each, rule.metric, _leave_out(rule)) for each in members if each != device]
+        return [self._series(other, metric, LeaveOut()) for metric, other in self._rules.compared_with(rule, device)]
 
     async def load(self, ledger: Minutes, now_ms: int) -> list[Seen]:
         """Build all windows from the ledger; return what ended meanwhile, oldest first."""
@@ -100,7 +114,7 @@ class Watch:
             series.windows = SeriesWindows(series.metric, list(series.rules), self._calendar)
         since_ms = {id(s): s.windows.since_ms(now_ms) for s in self._all.values() if s.windows}
         until_ms = now_ms - now_ms % MINUTE_MS  # the minute that is open comes when it is closed
-        oldest_ms = min((since_ms[id(s)] for s in self._all.values() if s.leave_out), default=now_ms)
+        oldest_ms = min(since_ms.values(), default=now_ms)
         for device, metric in self.weather.series:
             for minute in await ledger.minutes(device, metric, oldest_ms, until_ms):
                 self.weather.note(minute)
@@ -108,7 +122,7 @@ class Watch:
         for series in self._all.values():
             assert series.windows is not None
             minutes = await ledger.minutes(series.device, series.metric, since_ms[id(series)], until_ms)
-            judged = series.windows.load(minutes, now_ms, self.weather.spoilt(series.leave_out))
+            judged = series.windows.load(minutes, now_ms, self.weather.spoilt(series.leave_out, series.device))
             found += [(series, each) for each in judged]
         return self._observed(found)
 
@@ -127,7 +141,9 @@ class Watch:
         for minute in minutes:
             for series in self._by_series.get((minute.device, minute.metric), ()):
                 assert series.windows is not None
-                left_out = bool(series.leave_out) and self.weather.spoils(series.leave_out, minute.start_ms)
+                left_out = bool(series.leave_out) and self.weather.spoils(
+                    series.leave_out, series.device, minute.start_ms
+                )
                 yield [(series, each) for each in series.windows.add(minute, left_out=left_out, now_ms=now_ms)]
         turn_ms = (now_ms - _ADVANCE_AFTER_MS) // MINUTE_MS
         if turn_ms != self._advanced_ms:
@@ -143,41 +159,78 @@ class Watch:
             for series in self._by_series.get(key, ()):
                 assert series.windows is not None
                 for window, span in series.windows.stale():
-                    stored = await ledger.minutes(series.device, series.metric, span.start_ms, span.end_ms)
-                    spoilt = self.weather.spoilt(series.leave_out)
-                    found += [(series, j) for j in series.windows.judge_again(window, span, stored, spoilt)]
-        return self._observed(found)
+                    found += await self._judged_again(ledger, series, window, span)
+        for _ in range(_LATE_ROUNDS):
+            seen = self._observed(found)
+            forgotten, self._forgotten = self._forgotten, {}
+            for (_, window, span), series in forgotten.items():
+                found += await self._judged_again(ledger, series, window, span)
+            if not forgotten:
+                break
+        return seen
+
+    async def _judged_again(self, ledger: Minutes, series: _Series, window: WindowSpec, span: Span) -> list[_Found]:
+        assert series.windows is not None
+        stored = await ledger.minutes(series.device, series.metric, span.start_ms, span.end_ms)
+        spoilt = self.weather.spoilt(series.leave_out, series.device)
+        return [(series, each) for each in series.windows.judge_again(window, span, stored, spoilt)]
 
     def results(self, rule: Rule, device: str, wanted: Wanted) -> Iterator[WindowResult]:
         """The newest few results of one window of one series, as the rule sees it, oldest first."""
         assert rule.metric is not None
-        series = self._all.get((device, rule.metric, LeaveOut(rule.wind_below, rule.dry_only)))
+        series = self._all.get((device, rule.metric, _leave_out(rule)))
         if series is not None:
             yield from sorted(series.results.get(wanted, {}).values(), key=lambda r: r.start_ms)
 
     def _observed(self, found: Sequence[_Found]) -> list[Seen]:
         for series, (wanted, result) in found:
-            kept = series.results.setdefault(wanted, {})
-            kept[result.start_ms, result.end_ms] = result
+            series.results.setdefault(wanted, {})[result.start_ms, result.end_ms] = result
+        turns: dict[tuple[str, int, _Key], tuple[Rule, _Series, WindowResult]] = {}
+        for series, (wanted, result) in sorted(found, key=lambda each: each[1][1].end_ms):
+            key = (result.start_ms, result.end_ms)
+            for rule in series.rules[wanted]:
+                turns[rule.name, id(series), key] = (rule, series, result)
+            for rule, judged in series.compared.get(wanted, ()):
+                own = judged.results.get(wanted, {}).get(key)
+                if own is not None:
+                    turns.setdefault((rule.name, id(judged), key), (rule, judged, own))
+                elif result.corrected:
+                    self._forgotten[id(judged), wanted.window, Span(*key)] = judged
+        seen = [(turn[0], observation) for turn in turns.values() if (observation := self._compared(*turn))]
+        for series, (wanted, _) in found:
+            kept = series.results[wanted]
             while len(kept) > _KEPT_RESULTS:
                 del kept[min(kept)]
-        return [
-            (rule, observe(rule, series.device, result, self._background(rule, series.device, result)))
-            for series, (wanted, result) in sorted(found, key=lambda each: each[1][1].end_ms)
-            for rule in series.rules[wanted]
-        ]
+        return seen
 
-    def _background(self, rule: Rule, device: str, result: WindowResult) -> WindowResult | None:
-        """Mean of the reference series over the same window."""
+    def _compared(self, rule: Rule, series: _Series, result: WindowResult) -> Observation | None:
+        """Return what a rule sees of a window; None while something that it compares with has not told its own."""
         wanted, key = _wanted(rule), (result.start_ms, result.end_ms)
-        known = [
-            found
-            for metric, other in self._references(rule, device)
-            if (found := self._series(other, metric, LeaveOut()).results.get(wanted, {}).get(key)) and found.enough
-        ]
-        values = [found.value for found in known if found.value is not None]
-        return replace(known[0], value=sum(values) / len(values)) if values else None
+        others: list[WindowResult] = []
+        for other in self._others(rule, series.device):
+            found = other.results.get(wanted, {}).get(key)
+            if found is None and result.corrected:
+                self._forgotten[id(other), wanted.window, Span(*key)] = other
+            if found is None or (result.closed and not found.closed):
+                return None
+            others.append(found)
+        if any(other.corrected for other in others):
+            result = replace(result, corrected=True)
+        if rule.spread:
+            observation = Observation(series.device, spread([result, *others]))
+        else:
+            observation = observe(rule, series.device, result, _mean([o for o in others if o.enough]))
+        return replace(observation, sprayed_minutes=self.weather.sprayed_minutes(series.device, *key))
+
+
+def _mean(known: Sequence[WindowResult]) -> WindowResult | None:
+    values = [found.value for found in known if found.value is not None]
+    return replace(known[0], value=sum(values) / len(values)) if values else None
 
 
 def _wanted(rule: Rule) -> Wanted:
     return Wanted(rule.window, rule.statistic, rule.valid_share)
+
+
+def _leave_out(rule: Rule) -> LeaveOut:
+    return LeaveOut(rule.wind_below, rule.dry_only, rule.sprayed == "leave_out")

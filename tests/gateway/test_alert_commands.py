@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import pytest
 from gateway.alerts.state import Event, Member, State
 from gateway.alerts.store import FILE_NAME, AlarmStore
 from gateway.clock import SystemClock
-from gateway.commands.alarms import answer, list_alarms
+from gateway.commands.alarms import NotAnswered, Page, answer, list_alarms
+from gateway.config.site import PageConfig
 from gateway.web import guard
 from gateway.web.server import PageServer
 from tests.support.alarm_demo import PASSWORD, DemoDesk, with_alarms
@@ -135,3 +137,22 @@ async def test_a_place_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "no alarm rules yet" in capsys.readouterr().err
     assert await do("acknowledge", ALARM, None, "http://127.0.0.1:9") == 1
     assert "does not answer" in capsys.readouterr().err
+
+
+async def test_a_site_with_a_token_alone_is_answered_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_S", 0.0)
+    demo, desk = with_alarms(SystemClock(), password=None)
+    token = "a-token-for-programs-1"
+    site = demo.state.site.model_copy(update={"page": PageConfig(token=token)})
+    server = PageServer(replace(demo.state, site=site), "127.0.0.1", 0)
+    await server.start()
+    try:
+        place = Page(server.url, None, token)
+        told = await place.ask(f"/api/alerts/{desk.dust}/acknowledge", {"by": "Li", "note": ""})
+        assert told["state"] == "acknowledged"
+        with pytest.raises(NotAnswered, match="password"):
+            await Page(server.url, None).ask("/api/alerts")
+    finally:
+        await server.stop()

@@ -107,7 +107,7 @@ def test_rules_find_their_series_and_subjects(tmp_path: Path) -> None:
     assert rules.for_series("pm10_ug_m3", "noise-gate") == ()
     silent = next(r for r in rules.rules if r.name == "device_silent")
     assert silent in rules.for_device("noise-gate")
-    assert set(rules.subjects(silent)["gate"]) == {"dust-gate", "noise-gate", "fog-cannon-1"}
+    assert set(rules.subjects(silent)["gate"]) >= {"dust-gate", "noise-gate", "fog-cannon-1"}
     live = next(r for r in rules.rules if r.name == "noise_day_live")
     assert rules.subjects(live) == {"noise-gate": ("noise-gate",)}
 

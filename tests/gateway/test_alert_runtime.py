@@ -4,109 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.alerts.rule import Reference, Rule, RuleSet, Where
-from gateway.alerts.runtime import AlertRuntime
+from gateway.alerts.rule import Reference, Where
 from gateway.alerts.schedule import When
 from gateway.alerts.store import AlarmStore
 from gateway.errors import NotNow
-from gateway.ledger.day import Calendar
-from gateway.ledger.minute import Minute
-from gateway.ledger.windows import Statistic, WindowSpec
-from gateway.model import DeviceHealth
-from tests.support.clock import ManualClock
-
-M, H = 60_000, 3_600_000
-NOON_MS = 1_790_049_600_000  # 2026-09-22 12:00 in Shanghai
-CALENDAR = Calendar(ZoneInfo("Asia/Shanghai"))
-PM10, NOISE, WIND = "pm10_ug_m3", "noise_la_db", "wind_speed_m_s"
-METRICS = {"dust": [PM10, WIND, "humidity_pct"], "city": [PM10], "noise": [NOISE]}
-
-
-def rule(name: str = "dust", metric: str | None = PM10, **changes: Any) -> Rule:
-    values: dict[str, Any] = {
-        "name": name, "kind": "warning", "metric": metric, "condition": None, "where": Where(),
-        "statistic": Statistic.MEAN, "window": WindowSpec("5min", sliding=True), "limit": 200.0, "clear": 150.0,
-        "edition": "1", "title": {"en": "Dust", "zh": "扬尘"},
-        "say": {"en": "{subject}: {value:.0f} over {limit:.0f}", "zh": "{subject}：{value:.0f}"},
-    }  # fmt: skip
-    return Rule(**{**values, **changes})
-
-
-def verdict(metric: str = NOISE, **changes: Any) -> Rule:
-    same = {"kind": "verdict", "window": WindowSpec("60min", sliding=False), "limit": 70.0, "clear": None}
-    return rule(**{"name": "noise_day", "metric": metric, "when": When(CALENDAR, "day"), **same, **changes})
-
-
-class Box:
-    """A gateway's alarms with a hand-made ledger and clock."""
-
-    def __init__(self, folder: Path, rules: list[Rule], devices: dict[str, list[str]] | None = None) -> None:
-        self.path = folder / "alarms.sqlite"
-        self.clock = ManualClock(NOON_MS)
-        self.stored: dict[tuple[str, str], dict[int, Minute]] = {}
-        self.health = {name: DeviceHealth(name, "good") for name in METRICS}
-        self.stamps: dict[str, int] = {}
-        self.rules = rules
-        self.devices = devices or {}
-        self.alerts: AlertRuntime
-
-    def rule_set(self) -> RuleSet:
-        by_series: dict[tuple[str, str], tuple[Rule, ...]] = {}
-        by_device: dict[str, tuple[Rule, ...]] = {}
-        for each in self.rules:
-            for device in self.devices.get(each.name, ["dust"]):
-                if each.metric is None:
-                    by_device[device] = (*by_device.get(device, ()), each)
-                else:
-                    by_series[each.metric, device] = (*by_series.get((each.metric, device), ()), each)
-        references = {each.name: ((PM10, "city"),) for each in self.rules if each.reference}
-        return RuleSet(tuple(self.rules), by_series, by_device, {}, references)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[AlertRuntime]:
-        store = await AlarmStore.open(self.path)
-        self.alerts = AlertRuntime(
-            self.rule_set(), store, self, self.clock, CALENDAR, self.health, METRICS, self.stamps.get,
-            {"dust": {"en": "Gate", "zh": "大门"}}, simulated=True, keep_s=400 * 86_400.0,
-        )  # fmt: skip
-        await self.alerts.load()
-        try:
-            yield self.alerts
-        finally:
-            await self.alerts.close()
-
-    async def minutes(self, device: str, metric: str, from_ms: int, to_ms: int) -> list[Minute]:
-        known = self.stored.get((device, metric), {})
-        return [known[ms] for ms in sorted(known) if from_ms <= ms < to_ms]
-
-    def minute(self, value: float | None, start_ms: int, metric: str = PM10, device: str = "dust") -> Minute:
-        good = 0 if value is None else 60
-        made = Minute(device, metric, start_ms, good, 60 - good, good / 60, value, value, value, value, start_ms)
-        self.stored.setdefault((device, metric), {})[start_ms] = made
-        return made
-
-    async def live(self, *values: float | None, metric: str = PM10, device: str = "dust") -> None:
-        """One minute per value, each closed two seconds after its end and judged."""
-        for value in values:
-            start_ms = self.clock.wall_ms() // M * M
-            await self.clock.advance((start_ms + M + 2_000 - self.clock.wall_ms()) / 1000)
-            self.alerts.feed([self.minute(value, start_ms, metric, device)])
-            await self.alerts.tick()
-            await self.clock.advance(9)
-            await self.alerts.tick()  # windows are closed ten seconds after their end
-
-    async def kinds(self, alarm: str) -> list[str]:
-        found = await self.alerts.history(alarm)
-        assert found is not None
-        return [event.kind for event in found[1]]
+from gateway.ledger.windows import WindowSpec
+from tests.support.alarm_box import CALENDAR, NOISE, NOON_MS, PM10, WIND, Box, H, M, rule, verdict
 
 
 async def test_one_event_is_one_alarm_from_raised_to_closed(tmp_path: Path) -> None:
