@@ -24,7 +24,7 @@ check: $(VENV)/.dev  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/.dev  ## speed beside a bare pymodbus loop and bare sockets, in one run (under two minutes)
+bench: $(VENV)/.dev  ## speed beside a bare pymodbus loop and bare sockets, then the alarms (two minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 wheel: $(VENV)/.dev  ## dist/sitegate-*.whl

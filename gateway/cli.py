@@ -24,13 +24,25 @@ app = typer.Typer(
 profiles_app = typer.Typer(help="Device profiles: list, show, test.", no_args_is_help=True)
 buffer_app = typer.Typer(help="Look into a gateway's buffer while the gateway is stopped.", no_args_is_help=True)
 alerts_app = typer.Typer(help="Limits and alarms: the rules, their tests, and what is open.", no_args_is_help=True)
+dashboards_app = typer.Typer(help="Grafana dashboards: build them, bring them to a server.", no_args_is_help=True)
+notices_app = typer.Typer(help="Telling people of alarms: try a channel, see what was sent.", no_args_is_help=True)
+outputs_app = typer.Typer(help="Valves and cannons: how they stand, and switching them by hand.", no_args_is_help=True)
 app.add_typer(alerts_app, name="alerts")
+app.add_typer(dashboards_app, name="dashboards")
+app.add_typer(notices_app, name="notices")
+app.add_typer(outputs_app, name="outputs")
 app.add_typer(profiles_app, name="profiles")
 app.add_typer(buffer_app, name="buffer")
 
 SiteFile = Annotated[Path, typer.Argument(metavar="SITE.yaml", help="The site file.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-Scenario = Annotated[str, typer.Option(help="normal, dust, night-pour or line-noise.")]
+Scenario = Annotated[
+    str,
+    typer.Option(
+        help="normal, dust, night-pour, line-noise; with a fault: stuck-relay, welded-relay, dry-tank, relay-reboot, "
+        "mute-sensor."
+    ),
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same day.")]
 Speed = Annotated[float, typer.Option(min=0.1, max=1000, help="Simulated seconds per second.")]
 Seconds = Annotated[Optional[float], typer.Option(min=0.1, help="Stop by itself after this time.")]  # noqa: UP045  # typer reads it
@@ -102,25 +114,143 @@ def probe(
     site: SiteFile,
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="Its name in the site file.")],
     raw: Annotated[bool, typer.Option("--raw", help="Show the frames on the wire too.")] = False,
+    orders: Annotated[bool, typer.Option("--orders", help="Show Modbus numbers in every word and byte order.")] = False,
     json: Json = False,
 ) -> None:
     """Read one device once and show what it says."""
     from gateway.commands.probe import probe as command
 
-    raise typer.Exit(command(site, device, show_raw=raw, as_json=json))
+    raise typer.Exit(command(site, device, show_raw=raw, orders=orders, as_json=json))
 
 
 @app.command()
 def decode(
-    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="dlt645 or modbus-rtu.")],
+    protocol: Annotated[str, typer.Argument(metavar="PROTOCOL", help="cjt188, dlt645, hj212 or modbus-rtu.")],
     file: Annotated[
-        str, typer.Argument(metavar="[FILE|-]", help="Lines of hexadecimal bytes; - is standard input.")
+        str, typer.Argument(metavar="[FILE|-]", help="Lines of hexadecimal bytes (hj212: text); - is standard input.")
     ] = "-",
+    key: Annotated[Optional[str], typer.Option(help="hj212: SM4 key, 32 hexadecimal digits.")] = None,  # noqa: UP045  # typer reads it
+    orders: Annotated[bool, typer.Option("--orders", help="modbus-rtu: registers in every word and byte order.")] = False,
 ) -> None:
     """Explain frames: one line of hexadecimal bytes in, one JSON object per frame or error out."""
     from gateway.commands.decode import decode as command
 
-    raise typer.Exit(command(protocol, file))
+    raise typer.Exit(command(protocol, file, key, orders=orders))
+
+
+Wires = Annotated[Optional[list[str]], typer.Option(metavar="PORT", help="A serial port; may be given again.")]  # noqa: UP045  # typer reads it
+Hosts = Annotated[Optional[list[str]], typer.Option(metavar="HOST[:PORT]", help="A host; may be given again.")]  # noqa: UP045
+
+
+@app.command()
+def scan(
+    serial: Wires = None,
+    tcp: Hosts = None,
+    baudrate: Annotated[Optional[list[int]], typer.Option(help="Only this speed; may be given again.")] = None,  # noqa: UP045
+    parity: Annotated[Optional[list[str]], typer.Option(help="Only this one: none, even, odd.")] = None,  # noqa: UP045
+    protocol: Annotated[Optional[list[str]], typer.Option(help="Only this one: modbus, dlt645, cjt188.")] = None,  # noqa: UP045
+    units: Annotated[Optional[str], typer.Option(help="Modbus units, as in 1-32,100. Default: all.")] = None,  # noqa: UP045
+    timeout: Annotated[float, typer.Option(min=0.005, max=10, help="Seconds a device may take to answer.")] = 0.2,
+    within: Annotated[float, typer.Option(min=1, help="Seconds after which it stops and shows what it has.")] = 600,
+    every_setting: Annotated[bool, typer.Option("--all", help="Try all speeds even after somebody answered.")] = False,
+    json: Json = False,
+) -> None:
+    """Find the devices on serial lines and hosts: every speed, parity, protocol and address; only reads.
+
+    Stop the gateway first: a serial line has one master.
+    """
+    from gateway.commands.scan import scan_wires as command
+
+    raise typer.Exit(
+        command(
+            serial or [],
+            tcp or [],
+            baudrates=baudrate or [],
+            parities=parity or [],
+            protocols=protocol or [],
+            units=units,
+            timeout_s=timeout,
+            within_s=within,
+            every_setting=every_setting,
+            as_json=json,
+        )
+    )
+
+
+@app.command()
+def new(
+    site: SiteFile,
+    id: Annotated[Optional[str], typer.Option("--id", help="Short name; tag of all data.")] = None,  # noqa: A002, UP045
+    name: Annotated[Optional[str], typer.Option(help="Its name for people.")] = None,  # noqa: UP045
+    timezone: Annotated[str, typer.Option(help="Days, nights and reports follow it.")] = "Asia/Shanghai",
+    link: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME=…", help="As in meters=serial:/dev/ttyUSB0,9600,even or zones=tcp:10.0.4.20:502."),
+    ] = None,
+    device: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="NAME=PROFILE@LINK:ADDRESS", help="As in main=eastron_sdm630@meters:1."),
+    ] = None,
+    scan: Annotated[Optional[str], typer.Option(metavar="FILE|-", help="What `sitegate scan --json` printed.")] = None,  # noqa: UP045
+    simulated: Annotated[bool, typer.Option("--simulated", help="Its numbers will come from simulators.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write a site file with comments; on a terminal it asks for what the options do not say."""
+    from gateway.commands.new import new as command
+
+    raise typer.Exit(
+        command(
+            site,
+            site_id=id,
+            name=name,
+            timezone=timezone,
+            links=link or [],
+            devices=device or [],
+            scan_file=scan,
+            simulated=simulated,
+            force=force,
+        )
+    )
+
+
+@dashboards_app.command("build")
+def dashboards_build(
+    site: Annotated[Optional[Path], typer.Argument(metavar="[SITE.yaml]", help="Whose limits are drawn.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="Folder; default: the package's own.")] = None,  # noqa: UP045
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; say what is not current.")] = False,
+) -> None:
+    """Write the dashboards as JSON, in English and Chinese."""
+    from gateway.commands.dashboards import build
+
+    raise typer.Exit(build(site, out, check=check))
+
+
+@dashboards_app.command("provision")
+def dashboards_provision(
+    site: SiteFile,
+    out: Annotated[Path, typer.Option(help="Folder to write to; it becomes Grafana's provisioning folder.")],
+    found_at: Annotated[
+        Optional[str], typer.Option("--at", metavar="PATH", help="Where Grafana sees that folder, if elsewhere.")  # noqa: UP045
+    ] = None,
+) -> None:
+    """Write the files that a Grafana reads at its start: data source, dashboards, alert rules, contact points."""
+    from gateway.commands.dashboards import provision
+
+    raise typer.Exit(provision(site, out, found_at))
+
+
+@dashboards_app.command("push")
+def dashboards_push(
+    site: SiteFile,
+    url: Annotated[str, typer.Option(help="Grafana's first page, such as http://host:3000.")],
+    token: Annotated[str, typer.Option(envvar="GRAFANA_TOKEN", help="Of a service account with the role Editor.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show what differs.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what people changed in Grafana.")] = False,
+) -> None:
+    """Bring the dashboards to a running Grafana; twice the same is nothing."""
+    from gateway.commands.dashboards import push
+
+    raise typer.Exit(push(url, token, site, dry_run=dry_run, force=force))
 
 
 @profiles_app.command("list")
@@ -222,6 +352,80 @@ def alerts_close(
     from gateway.commands.alarms import answer
 
     raise typer.Exit(answer(site, url, password, alarm=alarm, step="close", by=by, note=note))
+
+
+OutputName = Annotated[str, typer.Argument(metavar="OUTPUT", help="Its name in the site file.")]
+Minutes = Annotated[float, typer.Option(min=0.1, max=1440, help="How long it stays in your hands.")]
+
+
+@outputs_app.command("list")
+def outputs_list(site: OfSite = None, url: Url = None, password: Password = None, json: Json = False) -> None:
+    """List the outputs: how they stand, why, and what refuses a start just now."""
+    from gateway.commands.outputs import list_outputs
+
+    raise typer.Exit(list_outputs(site, url, password, as_json=json))
+
+
+@outputs_app.command("log")
+def outputs_log(
+    site: OfSite = None,
+    output: Annotated[Optional[str], typer.Argument(metavar="[OUTPUT]", help="Default: all of them.")] = None,  # noqa: UP045  # typer reads it
+    url: Url = None,
+    password: Password = None,
+    json: Json = False,
+) -> None:
+    """Show what was asked, refused, switched and confirmed in the last day."""
+    from gateway.commands.outputs import log_of
+
+    raise typer.Exit(log_of(site, url, password, output, as_json=json))
+
+
+@outputs_app.command("on")
+def outputs_on(
+    site: OfSite, output: OutputName, by: By, minutes: Minutes = 15, url: Url = None, password: Password = None
+) -> None:
+    """Switch an output on by hand; interlocks still hold."""
+    from gateway.commands.outputs import command
+
+    raise typer.Exit(command(site, url, password, output=output, want="on", by=by, minutes=minutes))
+
+
+@outputs_app.command("off")
+def outputs_off(
+    site: OfSite, output: OutputName, by: By, minutes: Minutes = 15, url: Url = None, password: Password = None
+) -> None:
+    """Switch an output off by hand; no alarm switches it on meanwhile."""
+    from gateway.commands.outputs import command
+
+    raise typer.Exit(command(site, url, password, output=output, want="off", by=by, minutes=minutes))
+
+
+@outputs_app.command("auto")
+def outputs_auto(site: OfSite, output: OutputName, by: By, url: Url = None, password: Password = None) -> None:
+    """Give an output back to the alarms, and a fault as seen to."""
+    from gateway.commands.outputs import command
+
+    raise typer.Exit(command(site, url, password, output=output, want="auto", by=by, minutes=1))
+
+
+@notices_app.command("test")
+def notices_test(
+    site: SiteFile,
+    channel: Annotated[Optional[str], typer.Argument(metavar="[CHANNEL]", help="Default: all of them.")] = None,  # noqa: UP045  # typer reads it
+    json: Json = False,
+) -> None:
+    """Send one test message now, and say how it went."""
+    from gateway.commands.notices import test
+
+    raise typer.Exit(test(site, channel, as_json=json))
+
+
+@notices_app.command("list")
+def notices_list(site: SiteFile, url: Url = None, password: Password = None, json: Json = False) -> None:
+    """List what waits to be told, and what was sent or left out lately."""
+    from gateway.commands.notices import list_notices
+
+    raise typer.Exit(list_notices(site, url, password, as_json=json))
 
 
 @buffer_app.command("stat")

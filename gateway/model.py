@@ -36,6 +36,8 @@ class Readings:
     """A float exactly where the mark is GOOD, else None: only good values ever become fields."""
     marks: str
     """One letter of Mark per metric. All good is ``"N" * len(metrics)``."""
+    above: tuple[int, ...] = field(default=(), compare=False)
+    """Positions of values that were more than can be measured: mark T, and a warning. Only of fresh readings."""
 
     @property
     def all_good(self) -> bool:
@@ -80,6 +82,10 @@ class LinkHealth:
     answers: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     """By cause: no_answer, bad_frame, refused, link_down, and for MQTT the causes of Rejected."""
+    writes: int = 0
+    """Commands that were asked for and came to an end, good or bad."""
+    write_failures: dict[str, int] = field(default_factory=dict)
+    """By cause: no_answer, bad_frame, refused, link_down."""
     late_rounds: int = 0
     """Rounds skipped because the one before had not ended."""
     reconnects: int = 0
@@ -89,6 +95,12 @@ class LinkHealth:
     def count(self, cause: str) -> None:
         """Note one more failure."""
         self.failures[cause] = self.failures.get(cause, 0) + 1
+
+    def count_write(self, failure: str | None) -> None:
+        """Note one more command that went out, and how it failed if it did."""
+        self.writes += 1
+        if failure is not None:
+            self.write_failures[failure] = self.write_failures.get(failure, 0) + 1
 
 
 @dataclass(slots=True)
@@ -119,6 +131,41 @@ class SinkHealth:
     rejected: int = 0
     """Records that the sink will never take: they are in the quarantine."""
     retries: int = 0
+
+
+@dataclass(slots=True)
+class NoticeHealth:
+    """Live state of one notice channel; written by ``gateway.notices`` only."""
+
+    name: str
+    state: str = "waiting"  # waiting (nothing was sent yet) | up | down
+    since_ms: int = 0
+    """Wall time of the last change of state."""
+    last_error: str | None = None
+    """Why it is down, or was the last time."""
+    waiting: int = 0
+    """Alarms of which there is something to tell."""
+    sent: int = 0
+    """Messages that the service took, since the start."""
+    failed: int = 0
+    """Messages that it did not take, since the start."""
+    expired: int = 0
+    """Alarms that could not be told in time, ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEntry:
+    """One thing in the outbox of notices."""
+
+    channel: str
+    state: str
+    """waiting (one alarm) · sent (one message) · expired (left out as too old)."""
+    at_ms: int
+    """Since when it waits; when it was sent or left out."""
+    title: str
+    body: str
+    alarms: tuple[str, ...]
+    """Ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,3 +266,58 @@ class WindowVerdict:
     valid_share: float
     corrected: bool
     """Late data changed it after the window had ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStatus:
+    """One output (a valve, a cannon) as it stands now."""
+
+    name: str
+    en: str
+    zh: str
+    zone: str
+    device: str
+    metric: str
+    mode: str
+    """off (never touched) · dry_run (decides and records, writes nothing) · armed."""
+    state: str
+    """off · starting · on · stopping · unknown (not read back) · fault (does not do what it was told)."""
+    wanted: bool
+    """What was decided last."""
+    is_on: bool | None
+    """As read back; None: unknown."""
+    since_ms: int
+    """Wall time of the last change of ``state``."""
+    reason: str
+    """Code of why it stands so, from ``control.reasons``: alarm, manual, cleared, min_rest, wind, …"""
+    blocked_by: tuple[str, ...]
+    """Codes of the interlocks that refuse a start just now."""
+    owner: str
+    """automatic, or manual while somebody holds a lease."""
+    by: str | None
+    lease_until_ms: int | None
+    alarms: tuple[str, ...]
+    """Ids of the alarms that ask for it."""
+    starts_last_hour: int
+    on_s_today: float
+    dead_man_s: float | None
+    """So long after our last word the device goes off by itself; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One line of the control journal: never changed, never removed before its time."""
+
+    number: int
+    at_ms: int
+    output: str
+    step: str
+    """asked · refused · intent · written · confirmed · unconfirmed · failed · released · manual · fault · dry_run."""
+    command: str
+    """on, off, or empty."""
+    reason: str
+    by: str
+    """sitegate, or who gave a manual command."""
+    alarm: str
+    """Id of the alarm it was done for, or empty."""
+    details: Mapping[str, object]

@@ -10,8 +10,8 @@ import sys
 from gateway.config.loader import LoadedSite, load_site
 from gateway.errors import ConfigError
 from simulators.errors import SimulatorError
+from simulators.scenarios import SCENARIOS
 from simulators.site import simulated_site
-from simulators.world import SCENARIOS
 
 
 async def serve(site: LoadedSite, scenario: str, seed: int, speed: float) -> None:

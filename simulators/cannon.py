@@ -13,11 +13,13 @@ POWER_W = 22_000.0
 class FogCannon:
     """State of one cannon, second by second."""
 
-    def __init__(self, seed: int, number: int = 1) -> None:
+    def __init__(self, seed: int, number: int = 1, *, dry: bool = False) -> None:
+        """``dry``: the tank is nearly empty, and nothing fills it."""
         rng = stream(seed, f"cannon{number}")
         self.wanted = False
         self.spraying = False
-        self._tank_m3 = TANK_M3 * rng.uniform(0.7, 0.95)
+        self._tank_m3 = TANK_M3 * (0.04 if dry else rng.uniform(0.7, 0.95))
+        self._inlet_closed = dry
         self._refilling = False
         self._pump = Lag(4.0)
         self.operating_hours_h = rng.uniform(150.0, 600.0)
@@ -51,7 +53,7 @@ class FogCannon:
         used = self.water_flow_m3_h / 3600.0
         # A float valve with hysteresis keeps the tank filled.
         self._refilling = self._tank_m3 < (0.97 if self._refilling else 0.7) * TANK_M3
-        self.refill_m3_h = REFILL_M3_H if self._refilling else 0.0
+        self.refill_m3_h = REFILL_M3_H if self._refilling and not self._inlet_closed else 0.0
         self._tank_m3 = min(TANK_M3, max(0.0, self._tank_m3 - used + self.refill_m3_h / 3600.0))
         self.water_volume_m3 += used
         self.operating_hours_h += self.spraying / 3600.0

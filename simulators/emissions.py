@@ -18,17 +18,17 @@ class Dust:
     def __init__(self, seed: int) -> None:
         self._background = Drift(stream(seed, "background"), 7200.0, 0.25)
         self._flicker = Drift(stream(seed, "dust flicker"), 5.0, 0.03)
-        self._excess = [Lag(75.0), Lag(75.0), Lag(60.0)]
-        self._mist = Lag(60.0)
+        self._excess = [Lag(45.0), Lag(45.0), Lag(36.0)]
+        self._mist = Lag(30.0)
         self.pm2_5_ug_m3 = self.pm10_ug_m3 = self.tsp_ug_m3 = 0.0
 
     def step(self, source_ug_m3: float, wind_m_s: float, *, spraying: bool, raining: bool) -> None:
         """Move on by one second.
 
         ``source_ug_m3`` is the PM10 that the works would hold at the gate in still, dry air. Wind raises dust of
-        its own and thins what there is; spraying takes effect with a delay of about a minute.
+        its own and thins what there is; spraying takes effect with a delay of about half a minute.
         """
-        mist = self._mist.step(1.0 if raining else 0.75 * spraying)
+        mist = self._mist.step(1.0 if raining else 0.9 * spraying)
         lifted = 5.0 * max(0.0, wind_m_s - 4.0) ** 2
         source = (source_ug_m3 + lifted) / (0.7 + 0.12 * wind_m_s)
         level = math.exp(self._background.step()) * math.exp(self._flicker.step())

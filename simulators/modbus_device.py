@@ -7,12 +7,14 @@ taken from the driver, so that a mistake in one is found by the other.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 
 from drivers.modbus.plan import Limits
 from drivers.modbus.points import BIT_TABLES, Point, Table, encode, pack_payload
 from gateway.config.profile import PointRule
+from simulators.modbus_writes import WRITES, parse, told_by
+from simulators.outputs import Outputs
 from simulators.roles import Reader
 from simulators.scaling import to_raw
 
@@ -25,10 +27,20 @@ class ModbusDevice:
     """One unit. Strict where real meters are: only declared registers and short gaps between them exist."""
 
     def __init__(
-        self, points: Mapping[str, Point], limits: Limits, rules: Mapping[str, PointRule], read: Reader
+        self,
+        points: Mapping[str, Point],
+        limits: Limits,
+        rules: Mapping[str, PointRule],
+        read: Reader,
+        writes: Collection[str] = (),
+        outputs: Outputs | None = None,
     ) -> None:
+        """``writes``: the points that may be written; what they are told is kept in ``outputs``."""
         self._read = read
         self._limits = limits
+        self._rules = rules
+        self._writable = {name: points[name] for name in writes if name in points}
+        self._outputs = outputs
         self._points: dict[Table, list[tuple[str, Point, PointRule]]] = {}
         for name, point in points.items():
             self._points.setdefault(point.table, []).append((name, point, rules[name]))
@@ -38,8 +50,15 @@ class ModbusDevice:
         }
 
     def answer(self, request: bytes) -> bytes:
-        """Answer a request PDU with a reply PDU; what this device cannot do is an exception reply."""
+        """Answer a request PDU with a reply PDU; what this device cannot do is an exception reply.
+
+        Raises Silent when the device has no power.
+        """
         function = request[0]
+        if self._outputs is not None:
+            self._outputs.heard()
+            if function in WRITES:
+                return self._write(request, self._outputs)
         table = TABLES.get(function)
         if table is None:
             return _exception(function, ILLEGAL_FUNCTION)
@@ -60,8 +79,21 @@ class ModbusDevice:
         """Say that the device is busy."""
         return _exception(request[0], BUSY)
 
+    def _write(self, request: bytes, outputs: Outputs) -> bytes:
+        try:
+            write = parse(request)
+            told = told_by(write, self._writable)
+        except ValueError:
+            return _exception(request[0], ILLEGAL_VALUE)
+        if not told:
+            return _exception(request[0], ILLEGAL_ADDRESS)
+        self._read()  # the world moves on to this moment before anything changes
+        for point in told:
+            outputs.set(point.name, self._rules[point.name].scaled(point.raw), point.hold_s)
+        return write.reply
+
     def _content(self, table: Table, start: int, count: int) -> list[int]:
-        values = self._read()
+        values = {**self._read(), **(self._outputs.now() if self._outputs is not None else {})}
         content = [0] * count
         for name, point, rule in self._points[table]:
             if point.end <= start or point.address >= start + count:

@@ -10,14 +10,15 @@ import math
 from collections.abc import Callable, Mapping
 
 from simulators.crane import rated_load_t
-from simulators.errors import SimulatorError
+from simulators.errors import Silent, SimulatorError
 from simulators.feeder import Feeder
+from simulators.machine_roles import MACHINES, driver_card
 from simulators.world import World
 
 Live = Callable[[], World]
 """Gives the world as it is now."""
 Reader = Callable[[], Mapping[str, float]]
-"""What one device measures now, by metric."""
+"""What one device measures now, by metric. Raises Silent when it has no power."""
 
 _PHASES = ("l1", "l2", "l3")
 _TURN = cmath.exp(2j * math.pi / 3.0)
@@ -103,9 +104,11 @@ def _crane(world: World) -> dict[str, float]:
         "hook_height_m": crane.height_m,
         "slewing_deg": crane.slewing_deg % 360.0,
         "tilt_deg": crane.tilt_deg,
+        "tilt_y_deg": -0.4 * crane.tilt_deg,
         "wind_speed_m_s": crane.wind_m_s,
         "warning_bits": crane.warning_bits,
         "running": float(crane.working),
+        "driver_card": driver_card(world),
         "operating_hours_h": crane.operating_hours_h,
         "active_power_w": crane.power_w,
     }
@@ -114,7 +117,7 @@ def _crane(world: World) -> dict[str, float]:
 def _cannon(world: World) -> dict[str, float]:
     cannon = world.cannon
     return {
-        "running": float(cannon.spraying),
+        "running": float(cannon.wanted),
         "spraying": float(cannon.spraying),
         "tank_level_pct": cannon.tank_level_pct,
         "water_flow_m3_h": cannon.water_flow_m3_h,
@@ -125,13 +128,63 @@ def _cannon(world: World) -> dict[str, float]:
     }
 
 
+def _relay(world: World) -> dict[str, float]:
+    """The relay module in the cannon's cabinet: what it was told, and two contacts that tell what came of it."""
+    return {
+        **_outputs(world, "relay:gate"),
+        "input_1_on": float(world.cannon.wanted),  # limit switch of the valve
+        "input_2_on": float(world.cannon.tank_level_pct > 10.0),  # float switch in the tank
+    }
+
+
+def _yard(world: World) -> dict[str, float]:
+    """A small controller in the yard, whose inputs tell what runs."""
+    return {
+        **_outputs(world, "relay:yard"),
+        "input_1_on": float(world.wash.spraying),
+        "input_2_on": float(world.generator.power_w > 0.0),
+    }
+
+
+def _outputs(world: World, role: str) -> dict[str, float]:
+    """What a module was told, all else at rest."""
+    told = world.outputs.get(role)
+    return {
+        "output_timeout_s": 0.0,
+        **{f"output_{number}_on": 0.0 for number in range(1, 9)},
+        **{f"input_{number}_on": 0.0 for number in range(1, 9)},
+        **({} if told is None else told.now()),
+    }
+
+
 def _water(world: World) -> dict[str, float]:
     """The site's main water meter."""
     return {
         "water_volume_m3": world.water_volume_m3,
         "water_flow_m3_h": world.water_flow_m3_h,
+        "water_valve_state": 0.0,
+        "water_meter_battery_low": 0.0,
         "water_pressure_mpa": 0.32 - 0.012 * world.water_flow_m3_h,
     }
+
+
+def _heat(world: World) -> dict[str, float]:
+    """The heat meter of the living quarters."""
+    heating = world.heating
+    return {
+        "heat_energy_kwh": heating.heat_kwh,
+        "heat_power_w": heating.power_w,
+        "heat_flow_m3_h": heating.flow_m3_h,
+        "heat_volume_m3": heating.circulated_m3,
+        "supply_temperature_c": heating.supply_c,
+        "return_temperature_c": heating.return_c,
+        "heat_meter_battery_low": 0.0,
+    }
+
+
+def _gas(world: World) -> dict[str, float]:
+    """The gas meter before boiler and canteen."""
+    return {"gas_volume_m3": world.heating.gas_m3, "gas_valve_state": 0.0, "gas_meter_battery_low": 0.0}
 
 
 ZONES = ("tower-crane", "workshop", "concrete-pump", "hoist", "living", "office", "gate")
@@ -141,7 +194,12 @@ ROLES: dict[str, Callable[[World], dict[str, float]]] = {
     "gate": _gate,
     "crane:1": _crane,
     "cannon:1": _cannon,
+    "relay:gate": _relay,
+    "relay:yard": _yard,
     "water": _water,
+    "heat": _heat,
+    "gas": _gas,
+    **MACHINES,
 }
 
 
@@ -151,4 +209,11 @@ def reader(device: str, role: str | None, live: Live) -> Reader:
         said = "has no role" if role is None else f"has the role {role!r}, which nobody plays"
         raise SimulatorError(f"device {device} {said}; to simulate it, give it one of: {', '.join(ROLES)}")
     measure = ROLES[role]
-    return lambda: measure(live())
+
+    def read() -> Mapping[str, float]:
+        world = live()
+        if role in world.mute:
+            raise Silent
+        return measure(world)
+
+    return read

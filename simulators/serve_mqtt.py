@@ -15,16 +15,18 @@ import structlog
 from gateway.clock import Clock
 from gateway.config.site import MqttLink
 from simulators.broker import embedded_broker
-from simulators.errors import SimulatorError
-from simulators.mqtt_node import MqttNode
+from simulators.errors import Silent, SimulatorError
+from simulators.mqtt_node import MqttEar, MqttNode
 
 RETRY_S = 1.0
 log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def serve_mqtt(link: MqttLink, nodes: Sequence[MqttNode], clock: Clock) -> AsyncIterator[None]:
-    """Publish what the nodes say while inside, through the broker at the link's address."""
+async def serve_mqtt(
+    link: MqttLink, nodes: Sequence[MqttNode], ears: Sequence[MqttEar], clock: Clock
+) -> AsyncIterator[None]:
+    """Publish what the nodes say and hear what they are told while inside, by the broker at the link's address."""
     async with AsyncExitStack() as stack:
         if not await _someone_listens(link.host, link.port):
             if link.tls is not None or link.version != "3.1.1":
@@ -34,7 +36,7 @@ async def serve_mqtt(link: MqttLink, nodes: Sequence[MqttNode], clock: Clock) ->
                 )
             await stack.enter_async_context(embedded_broker(link.host, link.port))
         if nodes:
-            await stack.enter_async_context(_publishing(link, nodes, clock))
+            await stack.enter_async_context(_publishing(link, nodes, ears, clock))
         yield
 
 
@@ -50,10 +52,12 @@ async def _someone_listens(host: str, port: int) -> bool:
 
 
 @asynccontextmanager
-async def _publishing(link: MqttLink, nodes: Sequence[MqttNode], clock: Clock) -> AsyncIterator[None]:
+async def _publishing(
+    link: MqttLink, nodes: Sequence[MqttNode], ears: Sequence[MqttEar], clock: Clock
+) -> AsyncIterator[None]:
     connecting = asyncio.Lock()
     task = asyncio.create_task(
-        _publish_for_ever(link, nodes, clock, connecting), name=f"publishers {link.host}:{link.port}"
+        _talk_for_ever(link, nodes, ears, clock, connecting), name=f"publishers {link.host}:{link.port}"
     )
     try:
         yield
@@ -66,7 +70,9 @@ async def _publishing(link: MqttLink, nodes: Sequence[MqttNode], clock: Clock) -
             task.result()  # it never ends by itself: show what ended it
 
 
-async def _publish_for_ever(link: MqttLink, nodes: Sequence[MqttNode], clock: Clock, connecting: asyncio.Lock) -> None:
+async def _talk_for_ever(
+    link: MqttLink, nodes: Sequence[MqttNode], ears: Sequence[MqttEar], clock: Clock, connecting: asyncio.Lock
+) -> None:
     up = True
     while True:
         try:
@@ -74,10 +80,13 @@ async def _publish_for_ever(link: MqttLink, nodes: Sequence[MqttNode], clock: Cl
                 async with connecting:
                     client = await stack.enter_async_context(_client(link))
                 up = True
-                await _publish(client, nodes, clock)
-        except aiomqtt.MqttError as why:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_listen(client, ears))
+                    both.create_task(_publish(client, nodes, clock))
+        except* aiomqtt.MqttError as several:
             if up:
-                log.warning("the simulated devices lost their broker", host=link.host, port=link.port, error=str(why))
+                why = str(several.exceptions[0])
+                log.warning("the simulated devices lost their broker", host=link.host, port=link.port, error=why)
             up = False
         await clock.sleep(RETRY_S)
 
@@ -110,5 +119,15 @@ async def _publish(client: aiomqtt.Client, nodes: Sequence[MqttNode], clock: Clo
         when_s, index = due[0]
         await clock.sleep(when_s - clock.monotonic_s())
         node = nodes[index]
-        await client.publish(*node.message(clock.wall_ms()), qos=1)
+        with contextlib.suppress(Silent):
+            await client.publish(*node.message(clock.wall_ms()), qos=1)
         heapq.heapreplace(due, (max(when_s, clock.monotonic_s() - node.every_s) + node.every_s, index))
+
+
+async def _listen(client: aiomqtt.Client, ears: Sequence[MqttEar]) -> None:
+    for topic in {ear.topic for ear in ears}:
+        await client.subscribe(topic, qos=1)
+    async for message in client.messages:
+        for ear in ears:
+            if ear.topic == message.topic.value:
+                ear.hear(bytes(message.payload), retained=message.retain)

@@ -5,25 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 import structlog
 
 from drivers.transport.serial import character_s
 from gateway.clock import Clock, SystemClock
 from gateway.config.loader import LoadedDevice, LoadedSite
-from gateway.config.site import MqttLink, SerialLink, TcpLink
+from gateway.config.site import Hj212ServerLink, MqttLink, SerialLink, TcpLink
 from simulators.bus import Bus, Ear
 from simulators.chance import stream
+from simulators.cjt188_meter import Cjt188Ear, Cjt188Meter
 from simulators.dlt645_meter import Dlt645Ear, Dlt645Meter
 from simulators.errors import SimulatorError
 from simulators.faults import NOISY_LINE, WireFaults
+from simulators.hj212_station import Hj212Station
 from simulators.modbus_device import ModbusDevice, RtuEar, TcpEar
-from simulators.mqtt_node import nodes_of
+from simulators.mqtt_node import ears_of, nodes_of
+from simulators.outputs import Outputs
 from simulators.roles import Live, Reader, reader
+from simulators.scenarios import SCENARIOS, Scenario
+from simulators.serve_hj212 import serve_hj212
 from simulators.serve_mqtt import serve_mqtt
 from simulators.serve_serial import serve_serial
 from simulators.serve_tcp import serve_tcp
-from simulators.world import SCENARIOS, Scenario, World
+from simulators.world import World
 
 log = structlog.get_logger(__name__)
 
@@ -55,24 +61,27 @@ async def simulated_site(
         raise SimulatorError(f"there is no scenario {scenario!r}; choose one of: {', '.join(SCENARIOS)}")
     clock = clock or SystemClock()
     play = SCENARIOS[scenario]
-    live = _live_world(World(seed, play.start_ms(clock.wall_ms()), play), speed, clock)
+    outputs = _outputs(site, clock)
+    live = _live_world(World(seed, play.start_ms(clock.wall_ms()), play, outputs), speed, clock)
     readers = {name: _reader(device, live) for name, device in site.devices.items()}
     async with AsyncExitStack() as stack:
         for name, link in site.config.links.items():
             devices = [d for d in site.devices.values() if d.config.link == name]
             faults = WireFaults(NOISY_LINE, stream(seed, f"faults:{name}")) if play.line_faults else None
+            if not isinstance(link, Hj212ServerLink) and any(d.profile.driver == "hj212" for d in devices):
+                raise SimulatorError(f"link {name}: HJ 212 stations are simulated on links of kind hj212_server only")
             match link:
                 case SerialLink():
                     stack.enter_context(
                         serve_serial(
                             link.port,
-                            Bus(_serial_ears(devices, readers), faults),
+                            Bus(_serial_ears(devices, readers, outputs), faults),
                             char_s=character_s(link.baudrate, link.parity, link.stop_bits),
                             echo=link.echo,
                         )
                     )
                 case TcpLink():
-                    make_bus = _tcp_bus(link, devices, readers)
+                    make_bus = _tcp_bus(link, devices, readers, outputs)
                     await stack.enter_async_context(serve_tcp(link.host, link.port, make_bus))
                 case MqttLink():
                     nodes = [
@@ -80,8 +89,37 @@ async def simulated_site(
                         for d in devices
                         for node in nodes_of(d.address.id, d.points, d.profile.limits, d.rules, readers[d.name])
                     ]
-                    await stack.enter_async_context(serve_mqtt(link, nodes, clock))
+                    ears = [
+                        ear
+                        for d in devices
+                        for ear in ears_of(
+                            d.address.id,
+                            d.points,
+                            d.rules,
+                            readers[d.name],
+                            d.profile.writes,
+                            outputs.get(d.config.role or ""),
+                        )
+                    ]
+                    await stack.enter_async_context(serve_mqtt(link, nodes, ears, clock))
+                case Hj212ServerLink():
+                    stations = _stations(devices, readers, ZoneInfo(site.config.site.timezone))
+                    await stack.enter_async_context(serve_hj212(link, stations, clock))
         yield RunningSite(play, live)
+
+
+def _outputs(site: LoadedSite, clock: Clock) -> dict[str, Outputs]:
+    """What may be written on this site, by the role of the device."""
+    roles = [d.config.role for d in site.devices.values() if d.profile.writes]
+    return {role: Outputs(clock.monotonic_s) for role in roles if role is not None}
+
+
+def _stations(devices: list[LoadedDevice], readers: dict[str, Reader], zone: ZoneInfo) -> list[Hj212Station]:
+    return [
+        Hj212Station(d.address, d.points, d.profile.limits, d.rules, readers[d.name], zone)
+        for d in devices
+        if d.profile.driver == "hj212"
+    ]
 
 
 def _live_world(world: World, speed: float, clock: Clock) -> Live:
@@ -107,31 +145,50 @@ def _reader(device: LoadedDevice, live: Live) -> Reader:
     return read
 
 
-def _serial_ears(devices: list[LoadedDevice], readers: dict[str, Reader]) -> list[Ear]:
+def _serial_ears(devices: list[LoadedDevice], readers: dict[str, Reader], outputs: dict[str, Outputs]) -> list[Ear]:
     """What listens on an RS-485 line: the protocols of its devices."""
     ears: list[Ear] = []
-    if units := _modbus(devices, readers):
+    if units := _modbus(devices, readers, outputs):
         ears.append(RtuEar(units))
     meters = [
-        Dlt645Meter(d.address.meter, d.rules, readers[d.name], blocks=d.profile.limits.blocks)
+        Dlt645Meter(
+            d.address.meter,
+            d.rules,
+            readers[d.name],
+            edition_1997=all(len(point.item) == 4 for point in d.points.values()),
+            blocks=d.profile.limits.blocks,
+        )
         for d in devices
         if d.profile.driver == "dlt645"
     ]
     if meters:
         ears.append(Dlt645Ear(meters))
+    others = [
+        Cjt188Meter(d.address, d.points, d.profile.limits, d.rules, readers[d.name])
+        for d in devices
+        if d.profile.driver == "cjt188"
+    ]
+    if others:
+        ears.append(Cjt188Ear(others))
     return ears
 
 
-def _tcp_bus(link: TcpLink, devices: list[LoadedDevice], readers: dict[str, Reader]) -> Callable[[], Bus]:
+def _tcp_bus(
+    link: TcpLink, devices: list[LoadedDevice], readers: dict[str, Reader], outputs: dict[str, Outputs]
+) -> Callable[[], Bus]:
     if link.framing == "rtu":
-        return lambda: Bus(_serial_ears(devices, readers))
-    units = _modbus(devices, readers)
+        return lambda: Bus(_serial_ears(devices, readers, outputs))
+    units = _modbus(devices, readers, outputs)
     return lambda: Bus([TcpEar(units)])
 
 
-def _modbus(devices: list[LoadedDevice], readers: dict[str, Reader]) -> dict[int, ModbusDevice]:
+def _modbus(
+    devices: list[LoadedDevice], readers: dict[str, Reader], outputs: dict[str, Outputs]
+) -> dict[int, ModbusDevice]:
     return {
-        d.address.unit: ModbusDevice(d.points, d.profile.limits, d.rules, readers[d.name])
+        d.address.unit: ModbusDevice(
+            d.points, d.profile.limits, d.rules, readers[d.name], d.profile.writes, outputs.get(d.config.role or "")
+        )
         for d in devices
         if d.profile.driver == "modbus"
     }

@@ -7,54 +7,26 @@ at once, and the crane that lifts is power, energy and noise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from simulators.cannon import FogCannon
 from simulators.chance import Bursts, Drift, stream
 from simulators.crane import TowerCrane
 from simulators.emissions import Dust, Noise
+from simulators.engine import Excavator, Generator
 from simulators.feeder import Feeder
+from simulators.heating import Heating
+from simulators.hoist import Hoist
+from simulators.outputs import Outputs
+from simulators.pump import ConcretePump
+from simulators.safety_box import SafetyBox
+from simulators.scenarios import UTC_OFFSET_MS, Scenario
+from simulators.wash import WheelWash
 from simulators.weather import DAY_S, Weather
 
 STEP_MS = 1000
 WARM_UP_MS = 900_000
 """The world runs a quarter of an hour before it is first looked at: dust in the air, the crane in mid-lift."""
-UTC_OFFSET_MS = 8 * 3_600_000
-"""Asia/Shanghai, which has no daylight saving time."""
-EARTHWORKS_DELAY_MS = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """A kind of day."""
-
-    name: str
-    start: str
-    """Local time of day at which it begins, HH:MM."""
-    pours: tuple[tuple[float, float], ...] = ((9.25, 11.25), (14.5, 17.0))
-    """Concrete pours: from and to, local hours; an end above 24 is on the next day."""
-    earthworks: bool = False
-    """Digging and loading near the gate, soon after the start, with nobody spraying."""
-    wind_m_s: float = 2.2
-    line_faults: bool = False
-    """The serial lines are bad; the world itself is normal."""
-
-    def start_ms(self, day_of_ms: int) -> int:
-        """Return when this scenario begins on the local day that holds ``day_of_ms``."""
-        midnight = (day_of_ms + UTC_OFFSET_MS) // (DAY_S * 1000) * DAY_S * 1000 - UTC_OFFSET_MS
-        hours, minutes = self.start.split(":")
-        return midnight + (int(hours) * 60 + int(minutes)) * 60_000
-
-
-SCENARIOS = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("normal", "09:40"),
-        Scenario("dust", "10:20", pours=((14.5, 17.0),), earthworks=True, wind_m_s=4.6),
-        Scenario("night-pour", "22:30", pours=((22.0, 28.5),)),
-        Scenario("line-noise", "09:40", line_faults=True),
-    )
-}
 
 
 def activity(hour: float) -> float:
@@ -69,15 +41,28 @@ def activity(hour: float) -> float:
 class World:
     """The state of everything on the site at ``now_ms``. Attributes are read by ``simulators.roles``."""
 
-    def __init__(self, seed: int, start_ms: int, scenario: Scenario) -> None:
+    def __init__(
+        self, seed: int, start_ms: int, scenario: Scenario, outputs: Mapping[str, Outputs] | None = None
+    ) -> None:
+        """``outputs``: what the gateway switches, by the role of the device that it tells."""
         self.scenario = scenario
+        self.outputs = {} if outputs is None else outputs
+        self.contact_closed = False
         self.start_ms = start_ms
         self.now_ms = start_ms - WARM_UP_MS
-        self.weather = Weather(seed, wind_m_s=scenario.wind_m_s, rain=not scenario.earthworks)
+        self.weather = Weather(seed, wind_m_s=scenario.wind_m_s, rain=scenario.earthworks is None)
+        self.heating = Heating(seed)
         self.dust = Dust(seed)
         self.noise = Noise(seed)
         self.crane = TowerCrane(seed)
-        self.cannon = FogCannon(seed)
+        self.cannon = FogCannon(seed, dry=scenario.dry_tank)
+        self.hoist = Hoist(seed)
+        self.pump = ConcretePump(seed)
+        self.wash = WheelWash(seed)
+        self.excavator = Excavator(seed)
+        self.generator = Generator(seed)
+        self.safety_box = SafetyBox()
+        self.gust_m_s = 0.0
         self.frequency = Drift(stream(seed, "frequency"), 60.0, 0.012, 50.0)
         self.zones = {
             "tower-crane": Feeder(seed, "tower-crane", power_factor=0.78, used_kwh=41_000.0),
@@ -97,7 +82,6 @@ class World:
         self._lorries = Bursts(stream(seed, "lorries"), 25.0, 55.0)
         self._cutting = Bursts(stream(seed, "cutting"), 20.0, 110.0)
         self._bending = Bursts(stream(seed, "bending"), 30.0, 200.0)
-        self._hoist_trips = Bursts(stream(seed, "hoist"), 25.0, 60.0)
         self._hammering = Bursts(stream(seed, "hammering"), 5.0, 40.0)
         self._digging = Drift(stream(seed, "digging"), 40.0, 0.2)
         self._kettles = Drift(stream(seed, "kettles"), 240.0, 0.12)
@@ -120,36 +104,70 @@ class World:
         hour = self.hour
         self.pouring = any(a <= hour < b or a <= hour + 24.0 < b for a, b in self.scenario.pours)
         busy = max(activity(hour), 0.5 * self.pouring)
+        second = (self.now_ms - self.start_ms) / 1000.0
         digging = 0.0
-        if self.scenario.earthworks and self.now_ms >= self.start_ms + EARTHWORKS_DELAY_MS:
+        if self.scenario.earthworks is not None and self.scenario.earthworks.on(second):
             digging = max(0.3, 1.0 + self._digging.step()) * activity(hour)
 
         self.weather.step((self.now_ms + UTC_OFFSET_MS) // 1000)
+        self.heating.step(hour, self.weather.air_temperature_c)
         wind = self.weather.wind_speed_m_s
         self.crane.step(busy, wind)
         pumping = self._pumping.step(1.0 / 90.0 if self.pouring else 0.0) and self.pouring
+        if self.scenario.pumping is not None:
+            pumping = self.pouring and self.scenario.pumping.on(second)
         self._lorries.step(busy / 360.0 + self.pouring / 420.0 + digging / 150.0)
         # Rebar is cut and bent by day only, whatever is poured at night.
         cutting = self._cutting.step(activity(hour) / 100.0)
         bending = self._bending.step(activity(hour) / 120.0)
-        hoisting = self._hoist_trips.step(busy / 70.0)
+        self.hoist.step(busy, wind)
         hammering = self._hammering.step(activity(hour) / 90.0)
-        # Without a control loop a timer sprays; in the dust scenario that is exactly what is missing.
-        minute = hour * 60.0 % 30.0
-        if not self.scenario.earthworks:
-            self.cannon.wanted = activity(hour) > 0.5 and 14.0 <= minute < 19.0
-        self.cannon.step()
-
-        self._step_power(hour, pumping=pumping, cutting=cutting, bending=bending, hoisting=hoisting)
+        self._step_cannon(hour, second)
+        stroke = 1.0 + self._pump_stroke.step()
+        self._step_power(hour, stroke, pumping=pumping, cutting=cutting, bending=bending)
         self._step_dust(busy, digging, cutting=cutting)
-        self._step_noise(hour, digging, pumping=pumping, cutting=cutting, hoisting=hoisting, hammering=hammering)
+        self._step_noise(hour, digging, pumping=pumping, cutting=cutting, hammering=hammering)
+        self._step_machines(hour, digging, stroke, pumping=pumping)
         people = 0.9 + 2.2 * _peak(hour, 6.6, 1.0) + 3.0 * _peak(hour, 19.5, 2.0)
         curing_and_wash = 1.2 * activity(hour) + 3.0 * self._lorries.swell
         self.water_flow_m3_h = people + curing_and_wash + self.cannon.refill_m3_h
         self.water_volume_m3 += self.water_flow_m3_h / 3600.0
 
-    def _step_power(self, hour: float, *, pumping: bool, cutting: bool, bending: bool, hoisting: bool) -> None:
-        stroke = 1.0 + self._pump_stroke.step()
+    def _step_cannon(self, hour: float, second: float) -> None:
+        relay, own = self.outputs.get("relay:gate"), self.outputs.get("cannon:1")
+        if relay is not None:
+            if self.scenario.reboot_s is not None and second == self.scenario.reboot_s:
+                relay.reboot()
+            was_closed, self.contact_closed = self.contact_closed, relay.on("output_1_on")
+            if self.scenario.contact == "stuck":
+                self.contact_closed = False
+            elif self.scenario.contact == "welded":
+                self.contact_closed |= was_closed
+        if relay is None and (own is None or not own.now()) and self.scenario.earthworks is None:
+            # Where nobody commands it, a timer does: five minutes of every half hour of work.
+            self.cannon.wanted = activity(hour) > 0.5 and 14.0 <= hour * 60.0 % 30.0 < 19.0
+        elif self.outputs:
+            self.cannon.wanted = self.contact_closed or (own is not None and own.on("running"))
+        self.cannon.step()
+
+    @property
+    def mute(self) -> frozenset[str]:
+        """Roles of the devices that have lost their power."""
+        mute_s = self.scenario.mute_s
+        gone = mute_s is not None and self.now_ms - self.start_ms >= mute_s * 1000.0
+        return frozenset({"gate"}) if gone else frozenset()
+
+    def _step_machines(self, hour: float, digging: float, stroke: float, *, pumping: bool) -> None:
+        air_c = self.weather.air_temperature_c
+        self.pump.step(air_c, stroke, pouring=self.pouring, pumping=pumping)
+        self.wash.step(lorry=self._lorries.left_s > 0.0)
+        self.excavator.step(activity(hour), digging, air_c)
+        self.generator.step(max(activity(hour), float(self.pouring)), air_c)
+        self.safety_box.step(self.main, air_c)
+        # A station shows the strongest gust of its last minutes; here it fades instead.
+        self.gust_m_s = max(self.weather.wind_speed_m_s, self.gust_m_s * 0.998)
+
+    def _step_power(self, hour: float, stroke: float, *, pumping: bool, cutting: bool, bending: bool) -> None:
         kettles = max(0.4, 1.0 + self._kettles.step())
         dark = 1.0 if hour >= 18.5 or hour < 6.2 else 0.0
         heating = abs(self.weather.air_temperature_c - 21.0) / 10.0
@@ -157,7 +175,7 @@ class World:
             "tower-crane": self.crane.power_w,
             "workshop": 1_800.0 + 19_000.0 * cutting * stroke + 9_000.0 * bending,
             "concrete-pump": 600.0 + (5_400.0 * self.pouring + 78_000.0 * stroke * pumping),
-            "hoist": 700.0 + 24_000.0 * hoisting * stroke,
+            "hoist": self.hoist.power_w,
             "living": (7_000.0 + (9_000.0 + 6_000.0 * heating) * _peak(hour, 20.5, 3.5)) * kettles
             + 6_000.0 * _peak(hour, 6.3, 1.2),
             "office": (700.0 + 4_200.0 * min(1.0, activity(hour) + 0.2) * (0.6 + 0.4 * heating)) * kettles,
@@ -173,7 +191,7 @@ class World:
         self.frequency.step(50.0)
 
     def _step_dust(self, busy: float, digging: float, *, cutting: bool) -> None:
-        source = 22.0 * busy + 75.0 * self._lorries.swell + 14.0 * cutting + 260.0 * digging
+        source = 22.0 * busy + 75.0 * self._lorries.swell + 14.0 * cutting + 340.0 * digging
         self.dust.step(
             source,
             self.weather.wind_speed_m_s,
@@ -188,7 +206,6 @@ class World:
         *,
         pumping: bool,
         cutting: bool,
-        hoisting: bool,
         hammering: bool,
     ) -> None:
         quiet = 0.0 if 6.0 <= hour < 22.0 else 6.0
@@ -198,9 +215,9 @@ class World:
         if self._lorries.left_s > 0.0:
             levels.append(52.0 + 22.0 * self._lorries.swell)
         for on, level in (
-            (pumping, 65.0),
+            (pumping, self.scenario.pump_db),
             (cutting, 61.0),
-            (hoisting, 54.0),
+            (self.hoist.moving, 54.0),
             (hammering, 66.0),
             (self.cannon.spraying, 58.0),
             (digging > 0.0, 64.0),

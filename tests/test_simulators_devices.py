@@ -25,7 +25,8 @@ from simulators.modbus_device import TABLES, ModbusDevice, RtuEar, TcpEar, crc16
 from simulators.mqtt_node import nodes_of
 from simulators.roles import ROLES, reader
 from simulators.scaling import to_raw
-from simulators.world import SCENARIOS, World
+from simulators.scenarios import SCENARIOS
+from simulators.world import World
 
 FUNCTIONS = {table: function for function, table in TABLES.items()}
 ROLE_OF = {
@@ -34,6 +35,8 @@ ROLE_OF = {
     Domain.NOISE: "gate",
     Domain.WEATHER: "gate",
     Domain.WATER: "water",
+    Domain.ELECTRICAL: "safety:main",
+    Domain.EQUIPMENT: "generator:1",
 }
 PROFILES = {name: find_profile(name) for name in list_profiles()}
 

@@ -17,7 +17,8 @@ import pytest
 
 from drivers.api import Report
 from drivers.errors import DriverError, LinkDown
-from drivers.mqtt_json.codec import Reader, by_topic
+from drivers.json_fields.fields import Reader
+from drivers.mqtt_json.codec import by_topic
 from gateway.config.loader import LoadedSite
 from gateway.config.profiles import engineering_value
 from gateway.config.site import MqttLink, SerialLink

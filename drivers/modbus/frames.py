@@ -1,4 +1,4 @@
-"""Modbus frames around read requests: built by pymodbus, recognised here.
+"""Modbus frames around requests: built by pymodbus, recognised here.
 
     RTU   unit | function | data | CRC, low byte first              no length, no number: known by its content
     TCP   number (2) | 0 0 | length (2) | unit | function | data    the number ties the reply to its request
@@ -20,6 +20,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInput
 
 from drivers.errors import BadFrame, Refused
 from drivers.modbus.points import BIT_TABLES, Table
+from drivers.modbus.writes import Command
 
 _PDUS = {
     "coil": ReadCoilsRequest,
@@ -53,24 +54,24 @@ def crc_ok(frame: bytes | bytearray) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One read request: its frame, and what its reply must look like."""
+class Exchange:
+    """One request: its frame, and what its reply must look like."""
 
     what: str
     """For people: unit, table and addresses."""
     frame: bytes
     head: bytes
-    """How a good reply begins: unit, function, byte count."""
+    """How a good reply begins. To a read: unit, function, byte count; to a write: all of it."""
     error_head: bytes
     """How a refusal begins: unit, function with the top bit."""
     payload_bytes: int
 
 
-def _read(framer: FramerRTU | FramerSocket, unit: int, table: Table, start: int, count: int) -> Read:
+def _read(framer: FramerRTU | FramerSocket, unit: int, table: Table, start: int, count: int) -> Exchange:
     pdu = _PDUS[table](address=start, count=count, dev_id=unit)
     payload_bytes = (count + 7) // 8 if table in BIT_TABLES else 2 * count
     function = pdu.function_code
-    return Read(
+    return Exchange(
         what=f"unit {unit}, {table} 0x{start:04x}..0x{start + count - 1:04x}",
         frame=framer.buildFrame(pdu),
         head=bytes((unit, function, payload_bytes)),
@@ -79,34 +80,54 @@ def _read(framer: FramerRTU | FramerSocket, unit: int, table: Table, start: int,
     )
 
 
-def rtu_read(unit: int, table: Table, start: int, count: int) -> Read:
+def rtu_read(unit: int, table: Table, start: int, count: int) -> Exchange:
     """Return the request as it goes over a serial line, CRC included."""
     return _read(_RTU, unit, table, start, count)
 
 
-def tcp_read(unit: int, table: Table, start: int, count: int) -> Read:
+def tcp_read(unit: int, table: Table, start: int, count: int) -> Exchange:
     """Return the request as it goes over TCP; its first two bytes, the transaction number, are zero."""
     return _read(_TCP, unit, table, start, count)
 
 
-def rtu_reply(read: Read) -> Callable[[bytearray], bytes | None]:
-    """Return the ``take`` of a line: finds the reply's payload in what arrived, wherever it begins.
+def _write(framer: FramerRTU | FramerSocket, unit: int, command: Command) -> Exchange:
+    return Exchange(
+        what=f"unit {unit}, {command.what}",
+        frame=framer.encode(command.request, unit, 0),
+        head=bytes((unit,)) + command.reply,
+        error_head=bytes((unit, command.request[0] | 0x80)),
+        payload_bytes=0,
+    )
+
+
+def rtu_write(unit: int, command: Command) -> Exchange:
+    """As ``rtu_read``, for a write. Encoded without pymodbus's PDU: that knows no value but FF00 and 0000."""
+    return _write(_RTU, unit, command)
+
+
+def tcp_write(unit: int, command: Command) -> Exchange:
+    """As ``tcp_read``, for a write."""
+    return _write(_TCP, unit, command)
+
+
+def rtu_reply(asked: Exchange) -> Callable[[bytearray], bytes | None]:
+    """Return the ``take`` of a line: finds the reply's payload (b"" of a write) in what arrived.
 
     Frames of other units, functions or lengths and noise are stepped over, sound or not. Raises Refused.
     """
-    size, error_size = len(read.head) + read.payload_bytes + 2, len(read.error_head) + 3
+    size, error_size = len(asked.head) + asked.payload_bytes + 2, len(asked.error_head) + 3
 
     def take(buffer: bytearray) -> bytes | None:
-        at, waiting = _find(buffer, read.head, size)
+        at, waiting = _find(buffer, asked.head, size)
         if at is not None:
-            payload = bytes(buffer[at + 3 : at + size - 2])
+            payload = bytes(buffer[at + len(asked.head) : at + size - 2])
             del buffer[: at + size]
             return payload
-        at, error_waiting = _find(buffer, read.error_head, error_size)
+        at, error_waiting = _find(buffer, asked.error_head, error_size)
         if at is not None:
             code = buffer[at + 2]
             del buffer[: at + error_size]
-            raise _refused(read, code)
+            raise _refused(asked, code)
         del buffer[: min(waiting, error_waiting)]
         return None
 
@@ -125,7 +146,7 @@ def _find(buffer: bytearray, head: bytes, size: int) -> tuple[int | None, int]:
     return None, max(0, len(buffer) - len(head) + 1)
 
 
-def tcp_reply(read: Read, number: int, buffer: bytearray) -> bytes | None:
+def tcp_reply(asked: Exchange, number: int, buffer: bytearray) -> bytes | None:
     """Return the payload of the reply with this transaction number; late replies are stepped over.
 
     Raises Refused, and BadFrame when the stream is out of step or the reply is not one to this request.
@@ -139,16 +160,16 @@ def tcp_reply(read: Read, number: int, buffer: bytearray) -> bytes | None:
         theirs = buffer[0] << 8 | buffer[1]
         body = bytes(buffer[_MBAP : _MBAP + length])
         del buffer[: _MBAP + length]
-        if theirs != number or body[0] != read.head[0]:
+        if theirs != number or body[0] != asked.head[0]:
             continue
-        if body.startswith(read.head) and length == len(read.head) + read.payload_bytes:
-            return body[3:]
-        if body.startswith(read.error_head) and length == len(read.error_head) + 1:
-            raise _refused(read, body[2])
+        if body.startswith(asked.head) and length == len(asked.head) + asked.payload_bytes:
+            return body[len(asked.head) :]
+        if body.startswith(asked.error_head) and length == len(asked.error_head) + 1:
+            raise _refused(asked, body[2])
         raise BadFrame(f"the reply does not fit the request: {body[:16].hex(' ')}")
     return None
 
 
-def _refused(read: Read, code: int) -> Refused:
-    unit, block = read.what.split(", ", 1)
+def _refused(asked: Exchange, code: int) -> Refused:
+    unit, block = asked.what.split(", ", 1)
     return Refused(f"{unit}: {EXCEPTIONS.get(code, 'unknown reason')} (exception {code}) for {block}", code)

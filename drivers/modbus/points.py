@@ -45,6 +45,16 @@ class Point:
     byte_order: Order = "high_first"
     bit: int | None = None
     """With ``type: bit`` in a register: which one, 0 is the lowest."""
+    write_function: Literal[0x05, 0x06, 0x0F, 0x10] | None = None
+    """How it is set: 0x05 one coil, 0x06 one register, 0x0F coils, 0x10 registers. Default: the shortest that fits."""
+    pulse_address: int | None = None
+    """A coil that the board can set for a given time: where it takes that command."""
+    pulse_function: Literal[0x05, 0x06, 0x10] = 0x05
+    """How the time is sent: 0x05 and 0x06 as the value, 0x10 as registers."""
+    pulse_step_s: float = 0.1
+    """The time is counted in steps of so many seconds."""
+    pulse_mode: int | None = None
+    """With pulse_function 0x10: the word that goes before the time, where the board wants one."""
 
     @property
     def width(self) -> int:

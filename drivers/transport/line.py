@@ -23,8 +23,8 @@ _PATIENCE = 8
 """A wire that never falls quiet is reported after this many times the quiet time that was asked for."""
 _KEPT = 4096
 """Bytes of one exchange that are kept for ``last_frames`` and error texts."""
-_DOUBT_S, _DOUBT_TIMES = 5.0, 3
-"""So long after a time-out answers are doubted: at least this, and this many times the time-out."""
+_DOUBT_TIMES = 3
+"""For so many time-outs after a request without an answer the next answer is doubted."""
 _MARGIN = 1.25
 """An answer that is doubted counts when nothing more came within this share of the delay that would explain it."""
 
@@ -62,6 +62,8 @@ class Line:
         """Time in which the wire was in use, silences included."""
         self.last_frames: tuple[bytes, bytes] = (b"", b"")
         """Raw bytes of the last exchange: sent, received."""
+        self.last_reply_s = 0.0
+        """From the end of the last request to the last byte of its answer."""
         self._stream = stream
         self._echo = echo
         self._drain_s = drain_s
@@ -100,7 +102,8 @@ class Line:
         more", or raises Refused or BadFrame. ``matched``: answers carry a transaction number that ``take`` checks,
         so late ones are harmless. ``timeout_s`` runs until the answer's first byte; one that has begun on a slow
         wire may take the time of the longest frame. ``like``: nothing in an answer tells it from those to other
-        requests with the same ``like``, so after a time-out the next one is taken only when no second one follows.
+        requests with the same ``like``, so soon after a time-out the next one is taken only when no second one
+        follows; ``settle`` says that there is no such doubt.
 
         Raises NoAnswer (silence), BadFrame (bytes, but no answer), Refused, LinkDown.
         """
@@ -137,7 +140,16 @@ class Line:
                 self.busy_s += now_s - began_s
                 if not good:
                     self._last_byte_s = now_s  # the late answer is expected from now on
-                    self._distrust_s = min(timeout_s, 0.25) if self._drain_s is None else self._drain_s
+                    self.distrust(timeout_s)
+
+    def settle(self, start: bytes) -> None:
+        """No answer is under way any more to requests whose ``like`` begins so."""
+        for like in [each for each in self._unanswered_s if each.startswith(start)]:
+            del self._unanswered_s[like]
+
+    def distrust(self, timeout_s: float) -> None:
+        """Have the wire be quiet for a while before the next request, as after a failure with this time-out."""
+        self._distrust_s = min(timeout_s, 0.25) if self._drain_s is None else self._drain_s
 
     async def _ask(self, request: bytes, take: Callable[[bytearray], T | None], timeout_s: float, matched: bool) -> T:
         await self._fall_quiet(matched)
@@ -173,6 +185,7 @@ class Line:
                 echo = b""
             answer = take(waiting)
             if answer is not None:
+                self.last_reply_s = self._last_byte_s - self._sent_s
                 return answer
             if self._last_byte_s >= deadline_s:  # a wire that never stops talking must not hold us
                 break
@@ -184,7 +197,7 @@ class Line:
     async def _expect_no_other(self, like: bytes, timeout_s: float) -> None:
         """What came may be the late answer to an earlier request: then the one to this request comes as late."""
         late_s = monotonic() - self._unanswered_s[like]
-        if late_s <= max(_DOUBT_S, _DOUBT_TIMES * timeout_s):
+        if late_s <= _DOUBT_TIMES * timeout_s:
             until_s = self._sent_s + _MARGIN * late_s
             while (rest_s := until_s - monotonic()) > 0:
                 if data := bytes(self._input) or await self._stream.read(rest_s):

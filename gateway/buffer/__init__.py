@@ -40,7 +40,15 @@ class Buffer(Protocol):
         ...
 
     async def flush(self) -> None:
-        """Return when everything put so far is durable."""
+        """Commit now; return when everything put so far is durable."""
+        ...
+
+    async def durable(self) -> None:
+        """Return when everything put so far is durable, with the group commit that comes anyway."""
+        ...
+
+    def hurry(self) -> None:
+        """Let the next group commit come at once."""
         ...
 
     async def lease(self, sink: str, max_values: int) -> Lease:

@@ -47,6 +47,14 @@ class MemoryBuffer:
         """Commit everything put so far."""
         self._commit()
 
+    async def durable(self) -> None:
+        """As ``flush``: here no group commit comes by itself."""
+        self._commit()
+
+    def hurry(self) -> None:
+        """Commit everything put so far."""
+        self._commit()
+
     async def lease(self, sink: str, max_values: int) -> Lease:
         """Wait for records for this sink and lend them; see the contract."""
         reader = self._readers[sink]

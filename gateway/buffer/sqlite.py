@@ -60,6 +60,9 @@ class SqliteBuffer:
         self._suspicious = False
         self._put_count = 0
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
+        """Who waits until so many records are durable, now …"""
+        self._waits: list[tuple[int, asyncio.Future[None]]] = []
+        """… and with the commit that comes anyway."""
         self._wake = asyncio.Event()
         self._closed = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,11 +128,22 @@ class SqliteBuffer:
         self._gaps.append((from_ms, to_ms, count, cause))
 
     async def flush(self) -> None:
+        """Commit now; return when everything put so far is durable. OSError when the buffer is closed before that."""
+        self.hurry()
+        await self._stored(self._flushes)
+
+    async def durable(self) -> None:
         """Return when everything put so far is durable; OSError when the buffer is closed before that."""
+        await self._stored(self._waits)
+
+    def hurry(self) -> None:
+        """Let the next group commit come at once."""
+        self._wake.set()
+
+    async def _stored(self, waits: list[tuple[int, asyncio.Future[None]]]) -> None:
         if self._waiting or self._group:
             done = asyncio.get_running_loop().create_future()
-            self._flushes.append((self._put_count, done))
-            self._wake.set()
+            waits.append((self._put_count, done))
             await done
 
     async def _tick(self, every_s: float) -> None:
@@ -216,10 +230,11 @@ class SqliteBuffer:
             if reader.lanes.first >= self._next_seq:
                 reader.pending = 0
         stored = self._put_count - len(self._waiting)
-        for _, future in (ready := [f for f in self._flushes if f[0] <= stored]):
-            if not future.done():
-                future.set_result(None)
-        self._flushes = [f for f in self._flushes if f not in ready]
+        for waits in (self._flushes, self._waits):
+            for _, future in (ready := [w for w in waits if w[0] <= stored]):
+                if not future.done():
+                    future.set_result(None)
+            waits[:] = [w for w in waits if w not in ready]
 
     # --- out -----------------------------------------------------------------------------------------------
 
@@ -331,7 +346,7 @@ class SqliteBuffer:
         await asyncio.gather(ticker, committer, return_exceptions=True)
         while (self._waiting or self._changed) and await self._try_commit():
             pass
-        for _, future in self._flushes:
+        for _, future in self._flushes + self._waits:
             if not future.done():
                 future.set_exception(OSError(f"closed before all was durable: {self._disk.failing}"))
         for reader in self._readers.values():

@@ -45,12 +45,16 @@ class Page:
 
     url: str
     password: str | None
+    token: str | None = None
+    """Used where there is no password."""
 
     async def ask(self, path: str, body: object = None) -> Any:
         """GET, or POST a body. Raises NotAnswered with the page's own sentence."""
         headers = {OURS: "1"}
         if self.password is not None:
             headers["Authorization"] = "Basic " + b64encode(f"sitegate:{self.password}".encode()).decode()
+        elif self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         method, address = "GET" if body is None else "POST", self.url.rstrip("/") + path
         try:
@@ -133,19 +137,20 @@ def _place(site: Path | None, url: str | None, password: str | None) -> Page | s
         complain(f"{site}: this gateway has had no alarm rules yet, or data_dir is another one")
         return PROBLEM
     except StoreBusy:
-        return _page_of(config, password)
+        return page_of(config, password)
     except sqlite3.Error as why:
         complain(why)
         return PROBLEM
 
 
-def _page_of(config: SiteConfig, password: str | None) -> Page | int:
+def page_of(config: SiteConfig, password: str | None) -> Page | int:
+    """Return the page of the gateway that runs a site file, or the exit status after a complaint."""
     page = config.page
     if not page.port:
         complain("this gateway runs on a port that the system chose: give its page with --url")
         return PROBLEM
     host = _ANY_HOST.get(page.host, page.host)
-    return Page(f"http://{host}:{page.port}", password or page.password)
+    return Page(f"http://{host}:{page.port}", password or page.password, page.token)
 
 
 def _stored(conn: sqlite3.Connection, *, past: bool) -> Sequence[Alarm]:

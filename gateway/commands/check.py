@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+from drivers.transport.serial import character_s, modbus_silence_s
 from gateway.alerts.presets import load_rules
 from gateway.commands.output import FINE, PROBLEM, print_json, print_table, say
 from gateway.config.check import check_site
 from gateway.config.loader import LoadedSite, load_site
-from gateway.config.site import MqttLink
+from gateway.config.site import Link, SerialLink
+from gateway.control.binding import load_outputs
 from gateway.errors import ConfigError, Problem
-from gateway.links.forecast import Load, forecast
-from gateway.links.wires import make_line, polled
+from gateway.links.forecast import FULL, Load, at_speed, forecast, share_of, slower, split
+from gateway.links.wires import is_polled, make_line, polled
+from gateway.notices.outlets import check_channels
 
-FULL = 0.9
-"""A wire that is planned to be busier than this has no room for retries and late devices."""
+SPEEDS = (1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
 
 
 def check(file: Path, *, as_json: bool) -> int:
@@ -31,10 +34,19 @@ def check(file: Path, *, as_json: bool) -> int:
         return PROBLEM
     site = load_site(file)
     loads = {name: _loads(site, name) for name in site.config.links}
-    shares = {name: sum(load.share for load in members) for name, members in loads.items()}
+    shares = {name: share_of(members) for name, members in loads.items()}
     full = [name for name, share in shares.items() if share > FULL]
+    advice = {name: _advice(site.config.links[name], loads[name]) for name in full}
     if as_json:
-        links = {n: {"share": round(shares[n], 4), "rounds": [_plain(x) for x in loads[n]]} for n in loads}
+        links = {
+            name: {
+                "share": round(shares[name], 4),
+                "cycle_s": round(_cycle_s(members), 4),
+                "rounds": [_plain(x) for x in members],
+                "advice": advice.get(name, []),
+            }
+            for name, members in loads.items()
+        }
         print_json({"ok": not full, "problems": [], "links": links, "overloaded": full})
         return PROBLEM if full else FINE
     verdict = "asks too much of a wire" if full else "is fine"
@@ -42,17 +54,44 @@ def check(file: Path, *, as_json: bool) -> int:
     rows = [[n, *_row(load)] for n, members in loads.items() for load in members]
     if rows:
         print_table(["link", "device", "every", "points", "requests", "wire time", "share"], rows)
+    for name, members in loads.items():
+        if members:
+            say(f"{name}: one round of everything takes {_cycle_s(members):.2f} s; {shares[name]:.0%} of its time")
     for name in full:
-        advice = "read some devices less often, raise the baud rate or use a second line"
-        say(f"{name}: needs {shares[name]:.0%} of its time and will skip rounds: {advice}")
+        say(f"{name}: needs {shares[name]:.0%} of its time and will skip rounds. One of these helps:")
+        for sentence in advice[name]:
+            say(f"  - {sentence}")
     return PROBLEM if full else FINE
 
 
+def _cycle_s(loads: list[Load]) -> float:
+    """Time on the wire when everything is due at once."""
+    return sum(load.wire_s for load in loads)
+
+
+def _advice(link: Link, loads: list[Load]) -> list[str]:
+    """What to change, one sentence each, so that a wire which is asked too much of has room again."""
+    rarely = ", ".join(f"{device} every: {period_s:g}s" for device, period_s in slower(loads).items())
+    advice = [f"read less often: {rarely}"]
+    if isinstance(link, SerialLink):
+        for speed in (s for s in SPEEDS if s > link.baudrate):
+            char_s = character_s(speed, link.parity, link.stop_bits)
+            if at_speed(loads, char_s=char_s, silence_s=modbus_silence_s(speed, char_s)) <= FULL:
+                advice.append(f"raise the baud rate to {speed}, here and in every device of the line")
+                break
+    if lines := split(loads):
+        advice.append(f"use {len(lines)} lines: {' | '.join(', '.join(names) for names in lines)}")
+    return advice
+
+
 def _problems(file: Path) -> list[Problem]:
-    """Those of the site file and its profiles, and those of the alert rules that it chooses."""
+    """Those of the site file and its profiles, of the alert rules that it chooses, of its outputs and its notices."""
     problems = check_site(file)
     try:
-        load_rules(load_site(file))
+        site = load_site(file)
+        rules = load_rules(site)
+        load_outputs(site, {rule.name: rule.metric for rule in rules.rules})
+        asyncio.run(check_channels(site, {rule.name: rule.policy for rule in rules.rules}))
     except ConfigError as error:
         problems = sorted({*problems, *error.problems})
     return problems
@@ -60,7 +99,7 @@ def _problems(file: Path) -> list[Problem]:
 
 def _loads(site: LoadedSite, name: str) -> list[Load]:
     link = site.config.links[name]
-    if isinstance(link, MqttLink):
+    if not is_polled(link, [d for d in site.devices.values() if d.config.link == name]):
         return []
     line = make_line(link)
     loads: list[Load] = []

@@ -18,11 +18,11 @@ from gateway.commands.loop import run_loop, set_up_logging, told_to_stop
 from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, print_json, say
 from gateway.commands.simulate import is_scenario
 from gateway.config.loader import LoadedSite, load_site
-from gateway.config.site import MqttLink, SerialLink, TcpLink
+from gateway.config.site import Link, SerialLink
 from gateway.errors import AddressUnavailable, StoreBusy
 from simulators.errors import SimulatorError
+from simulators.scenarios import SCENARIOS
 from simulators.site import simulated_site
-from simulators.world import SCENARIOS
 
 QUIET_S = 0.25
 """Pause between two looks at whether every device has a good value."""
@@ -54,7 +54,7 @@ def moved(site: LoadedSite, folder: Path, port: int, scenario: str) -> LoadedSit
     its clock agrees, so that day and night limits fit what is simulated.
     """
     config = site.config
-    links: dict[str, SerialLink | TcpLink | MqttLink] = {}
+    links: dict[str, Link] = {}
     with _FreePorts() as free:
         for name, link in config.links.items():
             if isinstance(link, SerialLink):
@@ -105,7 +105,10 @@ async def _demo(
         if not quiet:
             say(f"\n  {site.config.site.name.en} · {site.config.site.name.zh}")
             say(f"  {len(site.devices)} simulated devices on real wires; scenario {scenario}")
-            say(f"\n  Open  {gateway.page.url}   (stop with Ctrl-C)\n")
+            say(f"\n  Open  {gateway.page.url}   (stop with Ctrl-C)")
+            if password := site.config.page.password:
+                say(f"  Looking is free; to answer alarms and to switch the fog cannon, the password is  {password}")
+            say("")
         watch = asyncio.create_task(_say_when_complete(gateway, begun_s, quiet=quiet))
         try:
             await told_to_stop(seconds)

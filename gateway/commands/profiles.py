@@ -31,9 +31,10 @@ def show(name: str, *, as_json: bool) -> int:
         complain(unknown("profile", name, files))
         return MISUSE
     profile = read_profile(files[name])
-    places = {m: {k: v for k, v in dataclasses.asdict(p).items() if v is not None} for m, p in profile.points.items()}
+    places = {metric: _place(point) for metric, point in profile.points.items()}
     if as_json:
-        print_json({**_head(profile), "caveats": profile.caveats, "points": places})
+        writes = {metric: dataclasses.asdict(rule) for metric, rule in profile.writes.items()}
+        print_json({**_head(profile), "caveats": profile.caveats, "points": places, "writes": writes})
         return FINE
     say(f"{profile.name}: {profile.title['en']} · {profile.title['zh']}")
     say(f"{profile.maker} {', '.join(profile.models)} · {profile.driver} · verified: {profile.verified}")
@@ -44,8 +45,10 @@ def show(name: str, *, as_json: bool) -> int:
     for metric, place in places.items():
         rule = profile.rules[metric]
         where = " ".join(f"{k}={v}" for k, v in place.items())
-        rows.append([metric, rule.metric.unit, f"{rule.every_s:g} s", where])
-    print_table(["metric", "unit", "every", "where"], rows)
+        write = profile.writes.get(metric)
+        allowed = "" if write is None else f"{', '.join(f'{v:g}' for v in write.allow)} (dead man: {write.dead_man})"
+        rows.append([metric, rule.metric.unit, f"{rule.every_s:g} s", where, allowed])
+    print_table(["metric", "unit", "every", "where", "may be written"], rows)
     return FINE
 
 
@@ -67,6 +70,12 @@ def test(files: list[Path], *, as_json: bool) -> int:
             for fault in faults:
                 complain(f"      {fault}")
     return PROBLEM if wrong else FINE
+
+
+def _place(point: Any) -> dict[str, Any]:
+    """What the profile says of a point, without what need not be said."""
+    default = {f.name: f.default for f in dataclasses.fields(point)}
+    return {key: value for key, value in dataclasses.asdict(point).items() if value != default[key]}
 
 
 def _head(profile: Profile) -> dict[str, Any]:

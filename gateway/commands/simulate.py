@@ -9,8 +9,8 @@ from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, complain_al
 from gateway.config.loader import LoadedSite, load_site
 from gateway.errors import ConfigError
 from simulators.errors import SimulatorError
+from simulators.scenarios import SCENARIOS
 from simulators.site import simulated_site
-from simulators.world import SCENARIOS
 
 
 def is_scenario(name: str) -> bool:

@@ -34,7 +34,7 @@ def check_links(data: Any, report: Report) -> None:
             # /dev/serial/by-id/… and /dev/ttyUSB0 may be the same line
             key: tuple[str, ...] = ("serial", str(Path(port).resolve()) if "\0" not in port else port)
             what = "serial port"
-        elif link.get("kind") in ("tcp", "mqtt") and isinstance(host, str):
+        elif link.get("kind") in ("tcp", "mqtt", "hj212_server", "http") and isinstance(host, str):
             key, what = (host.lower(), str(port or 1883)), "host and port"
         else:
             continue
@@ -56,11 +56,14 @@ def check_sinks(data: Any, report: Report) -> None:
 def check_page(data: Any, report: Report) -> None:
     """Nobody but this machine sees the page before it has a password."""
     page = data.get("page") if isinstance(data, dict) else None
-    if not isinstance(page, dict) or page.get("password"):
+    if not isinstance(page, dict) or not isinstance(host := page.get("host"), str) or is_loopback(host):
         return
-    if isinstance(host := page.get("host"), str) and not is_loopback(host):
+    if not page.get("password"):
         text = "this shows the page to the network: write page.password too, or keep host 127.0.0.1"
         report.add(("page", "host"), text)
+    elif page.get("protects") == "answers":
+        text = "this shows the page to the network without its password: write everything, or keep host 127.0.0.1"
+        report.add(("page", "protects"), text)
 
 
 def is_loopback(host: str) -> bool:
@@ -120,11 +123,34 @@ def check_duplicates(
             report.add(("devices", name, "address"), text)
 
 
+def check_company(
+    devices: Mapping[str, Mapping[str, Any]],
+    links: Mapping[str, Mapping[str, Any]],
+    profiles: Mapping[str, Profile],
+    report: Report,
+) -> None:
+    """Who speaks by itself has its line alone: it would talk into the answers of devices that are asked."""
+    asked: dict[str, str] = {}
+    loud: list[tuple[str, str]] = []
+    for name, device in devices.items():
+        link, profile = device.get("link"), profiles.get(str(device.get("profile")))
+        if profile is None or not isinstance(link, str) or links.get(link, {}).get("kind") not in ("serial", "tcp"):
+            continue
+        if registry.asks(registry.load(profile.driver)):
+            asked.setdefault(link, name)
+        else:
+            loud.append((name, link))
+    for name, link in loud:
+        if link in asked:
+            text = f"this device speaks by itself, and {asked[link]!r} on link {link!r} is asked; give it its own link"
+            report.add(("devices", name, "link"), text)
+
+
 def _check_wire(name: str, profile: Profile, link: Mapping[str, Any], report: Report) -> None:
     driver = registry.load(profile.driver)
     kind, framing, path = link.get("kind"), link.get("framing", "modbus_tcp"), ("devices", name, "link")
     speaks = f"profile {profile.name} speaks {profile.driver}"
-    if kind in ("serial", "tcp", "mqtt") and kind not in driver.WIRES:
+    if kind in ("serial", "tcp", "mqtt", "hj212_server", "http") and kind not in driver.WIRES:
         report.add(path, f"{speaks}, which runs on {' or '.join(sorted(driver.WIRES))}; this link is {kind}")
     elif kind == "tcp" and framing in ("modbus_tcp", "rtu") and framing not in driver.FRAMINGS:
         report.add(path, f"{speaks}; give this link framing: {' or '.join(sorted(driver.FRAMINGS))}")

@@ -10,9 +10,11 @@ from typing import Any
 
 from gateway.config import cross_checks, secrets
 from gateway.config.cross_checks import section
-from gateway.config.profile import PointRule, Profile
+from gateway.config.output_checks import check_outputs
+from gateway.config.profile import PointRule, Profile, ReportRule
 from gateway.config.profiles import list_profiles, read_profile
 from gateway.config.report import Report, unknown
+from gateway.config.reporting import ReportConfig
 from gateway.config.site import DeviceConfig, SiteConfig
 from gateway.errors import ConfigError
 
@@ -61,10 +63,11 @@ def load_site(path: str | Path) -> LoadedSite:
     cross_checks.check_page(data, report)
     profiles = _profiles(data, folder / "profiles", report)
     addresses = _check_devices(data, profiles, report)
+    check_outputs(data, profiles, report)
     report.finish()
     assert config is not None, "finish() has raised"
     devices = {
-        name: _resolve(name, device, profiles[device.profile], addresses[name])
+        name: _resolve(name, device, profiles[device.profile], addresses[name], config.report)
         for name, device in config.devices.items()
     }
     return LoadedSite(file, config, profiles, devices)
@@ -115,16 +118,21 @@ def _check_devices(data: Any, profiles: Mapping[str, Profile], report: Report) -
             if address is not None:
                 addresses[name] = address
     cross_checks.check_duplicates(devices, addresses, profiles, report)
+    cross_checks.check_company(devices, links, profiles, report)
     return addresses
 
 
-def _resolve(name: str, config: DeviceConfig, profile: Profile, address: Any) -> LoadedDevice:
+def _resolve(
+    name: str, config: DeviceConfig, profile: Profile, address: Any, site_report: ReportConfig | None
+) -> LoadedDevice:
     points = {m: point for m, point in profile.points.items() if m not in config.without}
-    rules = {m: _rule(m, config, profile) for m in points}
+    report = config.report or site_report
+    report_rule = None if report is None else report.rule()
+    rules = {m: _rule(m, config, profile, report_rule) for m in points}
     return LoadedDevice(name, config, profile, address, points, rules)
 
 
-def _rule(metric: str, config: DeviceConfig, profile: Profile) -> PointRule:
+def _rule(metric: str, config: DeviceConfig, profile: Profile, report: ReportRule | None) -> PointRule:
     rule = profile.rules[metric]
     every_s = rule.every_s
     if config.every is not None:
@@ -132,12 +140,16 @@ def _rule(metric: str, config: DeviceConfig, profile: Profile) -> PointRule:
         every_s = max(config.every, every_s) if every_s > profile.every_s else config.every
     ct, pt = config.ratio.ct, config.ratio.pt
     factor = {"ct": ct, "pt": pt, "ct_pt": ct * pt}.get(profile.ratios.get(metric, ""), 1.0)
-    if every_s == rule.every_s and factor == 1.0:
+    report = rule.report or report
+    if report is not None and report.takes_all:
+        report = None
+    if every_s == rule.every_s and factor == 1.0 and report == rule.report:
         return rule  # one for all devices of the profile: a hundred meters have thousands of points
     return dataclasses.replace(
         rule,
         every_s=every_s,
         multiply=rule.multiply * factor,
+        report=report,
         wrap=None if rule.wrap is None else rule.wrap * factor,
         max_per_hour=None if rule.max_per_hour is None else rule.max_per_hour * factor,
     )

@@ -11,12 +11,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 URL = r"^https?://[^\s/]+[^\s]*$"
 HOST = r"^[^\s/]+$"
+NOTICE_URL = r"^[a-z0-9]+://[^\s]+$"
 RULE = r"^[a-z][a-z0-9_]{0,62}$"
 PATTERNS = {
     NAME: "write lower-case letters, digits, - and _ only, at most 63",
     URL: "write an address that starts with http:// or https://",
     RULE: "write lower-case letters, digits and _ only, a letter first, at most 63",
     HOST: "write a host name or address alone, without http:// and without blanks",
+    NOTICE_URL: "write an apprise address, which starts with the service: wecombot://…, mailtos://…",
 }
 """What to tell the person whose text does not match."""
 

@@ -10,9 +10,22 @@ from pydantic import Field, create_model
 
 from drivers import registry
 from gateway.config.model import Duration, Label, Model
+from gateway.config.reporting import ReportConfig
 
 Ratio = Literal["ct", "pt", "ct_pt"]
 Number = int | float
+
+
+class WriteKeys(Model):
+    """What may be written to a point, and how the device keeps a lost gateway from leaving it on."""
+
+    allow: Annotated[tuple[Number, ...], Field(min_length=1)]
+    """In the metric's unit; anything else is refused."""
+    confirm_within: Duration = 3.0
+    """So long the device may take to show the new value when it is read back."""
+    dead_man: Literal["pulse", "module", "none"] = "none"
+    """pulse: each write holds for a given time only. module: the device falls back to rest when nobody talks to it,
+    after the time in its point output_timeout_s. none: it holds for ever."""
 
 
 class PointKeys(Model):
@@ -33,6 +46,10 @@ class PointKeys(Model):
     """Counters: the fastest plausible growth, in the metric's unit without ratio."""
     ratio: Ratio | None = None
     """Transformer ratios that the device does not apply itself; the site file gives the numbers."""
+    write: WriteKeys | None = None
+    """Without it the point is only ever read."""
+    report: ReportConfig | None = None
+    """Which readings of this point go to buffer and sinks; comes before what device and site say."""
 
 
 class Example(Model):

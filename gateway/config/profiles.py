@@ -10,12 +10,14 @@ from typing import Any
 import configs
 from drivers import registry
 from drivers.api import Driver, Value
-from gateway.config.profile import PointRule, Profile
-from gateway.config.profile_file import PointKeys, ProfileFile, build, model_for
+from gateway.config.profile import PointRule, Profile, WriteRule
+from gateway.config.profile_file import PointKeys, ProfileFile, WriteKeys, build, model_for
 from gateway.config.report import Report, unknown
 from gateway.vocabulary import METRICS, Kind
 
 SHIPPED = configs.path("profiles")
+TIMEOUT = "output_timeout_s"
+"""The point that holds a module's own time-out, for ``dead_man: module``."""
 
 
 def list_profiles(extra_dirs: Sequence[Path] = ()) -> dict[str, Path]:
@@ -60,6 +62,7 @@ def read_profile(file: Path) -> Profile:
     limits = _limits(driver, model, report)
     points = _points(driver, model, limits, report)
     rules = _rules(model, report)
+    writes = _writes(driver, model, limits, points, rules, report)
     report.finish()
     return Profile(
         name=model.profile,
@@ -78,6 +81,7 @@ def read_profile(file: Path) -> Profile:
         file=str(file),
         every_s=model.every,
         ratios={name: p.ratio for name, p in model.points.items() if p.ratio},
+        writes=writes,
     )
 
 
@@ -89,7 +93,7 @@ def test_profile(profile: Profile) -> list[str]:
     ]
     faults += [f"{name}: in example.gives, but not a point" for name in gives.keys() - profile.points]
     try:
-        raw = registry.load(profile.driver).read_example(profile.points, profile.example_raw)
+        raw = registry.load(profile.driver).read_example(profile.points, profile.example_raw, profile.limits)
     except ValueError as error:
         return [*sorted(faults), f"example.raw: {error}"]
     for name in profile.points.keys() & gives:
@@ -167,6 +171,9 @@ def _rules(model: ProfileFile, report: Report) -> dict[str, PointRule]:
         for key in ("wrap", "max_per_hour"):
             if getattr(keys, key) is not None and metric.kind is not Kind.COUNTER:
                 report.add(("points", name, key), f"belongs to counters; {name} is a {metric.kind}", at_key=True)
+        if metric.kind is Kind.STATE and keys.report is not None and (keys.report.deadband or keys.report.deadband_pct):
+            text = f"{name} is a state, of which every change is reported; remove the deadband"
+            report.add(("points", name, "report"), text, at_key=True)
         if keys.scale == 0:
             report.add(("points", name, "scale"), "must not be 0")
             continue
@@ -182,8 +189,52 @@ def _rules(model: ProfileFile, report: Report) -> dict[str, PointRule]:
             sentinels=_sentinels(keys),
             wrap=keys.wrap,
             max_per_hour=keys.max_per_hour,
+            report=None if keys.report is None else keys.report.rule(),
         )
     return rules
+
+
+def _writes(
+    driver: Driver,
+    model: ProfileFile,
+    limits: Any,
+    points: dict[str, Any],
+    rules: dict[str, PointRule],
+    report: Report,
+) -> dict[str, WriteRule]:
+    writes: dict[str, WriteRule] = {}
+    for name, keys in model.points.items():
+        if keys.write is None or name not in points or name not in rules:
+            continue
+        wrong = _write_fault(name, keys.write, rules[name], model)
+        if wrong is None:
+            raws = [rules[name].unscaled(value) for value in keys.write.allow]
+            fault = driver.check_write(name, points[name], limits, timed=keys.write.dead_man == "pulse", raws=raws)
+            wrong = ("", fault.removeprefix(f"{name}: ")) if fault else None
+        if wrong is None:
+            allow = tuple(map(float, keys.write.allow))
+            writes[name] = WriteRule(allow, keys.write.confirm_within, keys.write.dead_man)
+        else:
+            key, text = wrong
+            report.add(("points", name, "write", *([key] if key else [])), text)
+    return writes
+
+
+def _write_fault(name: str, keys: WriteKeys, rule: PointRule, model: ProfileFile) -> tuple[str, str] | None:
+    """Return what is wrong beyond types whatever the protocol: the key ("" for all of them) and a sentence."""
+    if rule.metric.kind is Kind.COUNTER:
+        return "", f"{name} is a counter: nobody writes what a device has counted"
+    outside = [value for value in keys.allow if not rule.low <= value <= rule.high]
+    if outside:
+        return "allow", f"{outside[0]:g} lies outside {rule.low:g} to {rule.high:g}, the range of this point"
+    if keys.dead_man == "pulse" and set(keys.allow) != {0, 1}:
+        return "allow", "a pulse is for what is on or off: with dead_man: pulse write allow: [0, 1]"
+    if keys.dead_man == "module":
+        timeout = model.points.get(TIMEOUT)
+        if timeout is None or timeout.write is None:
+            text = f"module needs a point {TIMEOUT} with write: in this profile, the time after which outputs fall back"
+            return "dead_man", text
+    return None
 
 
 def _exact(scale: float) -> tuple[float, float]:

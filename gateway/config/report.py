@@ -18,8 +18,7 @@ from gateway.errors import ConfigError, Problem
 
 M = TypeVar("M", bound=Model)
 
-SECRET_KEYS = frozenset({"password", "token"})
-"""Values under these keys are never shown."""
+_SECRET_KEYS = frozenset({"password", "token", "sm4_key"})
 
 _TEXTS = {
     "missing": "this key is missing",
@@ -46,6 +45,11 @@ _WANTED = {
     "string_type": "text",
     "none_required": "nothing",
 }
+
+
+def is_secret(path: Path) -> bool:
+    """True where a value is never shown: under these keys, and the address of a notice channel, which holds its key."""
+    return bool(path) and (path[-1] in _SECRET_KEYS or (path[0], path[-1]) == ("notices", "url"))
 
 
 class Report:
@@ -118,7 +122,8 @@ class Report:
         elif loc and loc[-1] == "[key]":
             self.add(path, PATTERNS.get(context.get("pattern", ""), error["msg"]), at_key=True)
         elif kind == "string_pattern_mismatch":
-            self.add(path, f"{self._shown(path)}: {PATTERNS.get(context['pattern'], error['msg'])}")
+            shown = "" if is_secret(path) else f"{self._shown(path)}: "
+            self.add(path, shown + PATTERNS.get(context["pattern"], error["msg"]))
         elif kind in ("union_tag_not_found", "missing"):
             key = loc[-1] if kind == "missing" else context["discriminator"].strip("'")
             parent = path[:-1] if kind == "missing" and path[-1:] == (key,) else path
@@ -142,7 +147,7 @@ class Report:
     def _wrong_type(self, path: Path, kind: str) -> str:
         node = self._find(path)
         wanted = f"must be {_WANTED[kind]}"
-        if path and path[-1] in SECRET_KEYS:
+        if is_secret(path):
             return f"{wanted}; put it in quotes"
         if isinstance(node.value, dict):
             return f"{wanted}, not a mapping"
@@ -165,7 +170,7 @@ class Report:
 
     def _shown(self, path: Path) -> str:
         node = self._find(path)
-        if path and path[-1] in SECRET_KEYS:
+        if is_secret(path):
             return "what is written here"
         return f"{node.source[:60]!r}" if isinstance(node.value, str) else node.source[:60] or "nothing"
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from gateway.config.report import SECRET_KEYS, Report
+from gateway.config.report import Report, is_secret
 from gateway.config.yaml_tree import Path as TreePath
 
 _NAME = re.compile(r"\$\{([^}]*)\}")
@@ -26,7 +26,7 @@ def put_in(data: Any, folder: Path, report: Report, path: TreePath = ()) -> Any:
         return [put_in(value, folder, report, (*path, i)) for i, value in enumerate(data)]
     if not isinstance(data, str):
         return data
-    secret = bool(path) and path[-1] in SECRET_KEYS
+    secret = is_secret(path)
     if secret and data.startswith("file:"):
         return _from_file(data, folder, report, path)
     if "${" in data:

@@ -13,6 +13,9 @@ from pydantic import AfterValidator, Field
 
 from gateway.config.alerts import AlertsConfig
 from gateway.config.model import HOST, URL, AnyLabel, Duration, FilePath, Model, Name, Secret
+from gateway.config.notices import NoticesConfig
+from gateway.config.outputs import OutputConfig
+from gateway.config.reporting import ReportConfig
 
 
 def _zone(value: str) -> str:
@@ -34,7 +37,7 @@ class SiteInfo(Model):
 
 
 class SerialLink(Model):
-    """An RS-485 line. Modbus RTU and DL/T 645 devices may share it."""
+    """An RS-485 line. Modbus RTU, DL/T 645 and CJ/T 188 devices may share it."""
 
     kind: Literal["serial"]
     port: str = Field(min_length=1, description="Prefer the stable name under /dev/serial/by-id or by-path.")
@@ -47,13 +50,13 @@ class SerialLink(Model):
 
 
 class TcpLink(Model):
-    """A TCP connection: Modbus TCP, or a serial server (DTU) that passes RTU or DL/T 645 bytes through."""
+    """A TCP connection: Modbus TCP, or a serial server (DTU) that passes the bytes of a serial line through."""
 
     kind: Literal["tcp"]
     host: str = Field(pattern=HOST)
     port: int = Field(ge=1, le=65535)
     framing: Literal["modbus_tcp", "rtu"] = "modbus_tcp"
-    """``rtu``: raw serial frames over TCP, as DTUs do. DL/T 645 devices need ``rtu``."""
+    """``rtu``: raw serial frames over TCP, as DTUs do. DL/T 645 and CJ/T 188 devices need ``rtu``."""
     timeout: Duration = 1.0
 
 
@@ -82,7 +85,40 @@ class MqttLink(Model):
     max_payload_kib: int = Field(default=64, ge=1, le=4096)
 
 
-Link = Annotated[SerialLink | TcpLink | MqttLink, Field(discriminator="kind")]
+class Hj212ServerLink(Model):
+    """A TCP port of ours, to which HJ 212 stations connect; their MN tells them apart."""
+
+    kind: Literal["hj212_server"]
+    host: str = Field(pattern=HOST)
+    """Our address to listen on; 0.0.0.0: all networks of this machine. Only the MNs of devices here are let in."""
+    port: int = Field(ge=1, le=65535)
+    idle: Duration = 300.0
+    """A connection that brings no packet for so long is closed; the station connects again by itself."""
+
+
+class ServerTls(Model):
+    """Our certificate, for who connects to us."""
+
+    cert_file: FilePath
+    key_file: FilePath
+
+
+class HttpLink(Model):
+    """An HTTP port of ours, to which equipment posts JSON; a token tells the devices apart."""
+
+    kind: Literal["http"]
+    host: str = Field(pattern=HOST)
+    """Our address to listen on; 0.0.0.0: all networks of this machine."""
+    port: int = Field(ge=1, le=65535)
+    path: str = Field(default="/push", pattern=r"^/[A-Za-z0-9/._~-]*$")
+    max_per_min: int = Field(default=120, ge=1, le=60_000)
+    """Messages of one device; more are refused with 429 and counted."""
+    max_payload_kib: int = Field(default=64, ge=1, le=4096)
+    tls: ServerTls | None = None
+    """Without it tokens travel in clear text: for networks that are only ours."""
+
+
+Link = Annotated[SerialLink | TcpLink | MqttLink | Hj212ServerLink | HttpLink, Field(discriminator="kind")]
 
 
 class Ratio(Model):
@@ -100,17 +136,21 @@ class DeviceConfig(Model):
     link: Name
     profile: str = Field(min_length=1)
     address: dict[str, Any]
-    """Modbus: ``{unit: 3}`` · DL/T 645: ``{meter: "000000123456"}`` (quoted!) · MQTT: ``{id: tc-01}``."""
+    """Modbus: ``{unit: 3}`` · DL/T 645, CJ/T 188: ``{meter: "000000123456"}`` (quoted!) · MQTT: ``{id: tc-01}`` ·
+    HJ 212: ``{mn: "010000A8900016F000169DC0"}`` · HTTP: ``{token: "${CRANE_TOKEN}"}`` · lines of text: ``{}``."""
     zone: Name = "site"
     name: AnyLabel | None = None
     every: Duration | None = None
     """Time between readings; replaces the profile's. Points that the profile reads more rarely stay as they are."""
     ratio: Ratio = Ratio()
     """Only for profiles whose points name a ratio (dtsu666, dtsd1352, DL/T 645 meters)."""
+    report: ReportConfig | None = None
+    """Which readings of this device go to buffer and sinks; what its profile says of a point comes first."""
     without: tuple[str, ...] = ()
     """Points of the profile that this device does not have: modules that are not fitted."""
     role: str | None = None
-    """What a simulator plays here (simulators/roles.py); the gateway ignores it."""
+    """What a simulator plays here (simulators/roles.py). On a site that is not simulated, what such a device says never
+    moves an output; otherwise the gateway ignores it."""
 
 
 def _two_minutes(value: float) -> float:
@@ -157,6 +197,12 @@ class InfluxSink(Model):
     batch_values: int = Field(default=20_000, ge=1, le=500_000)
 
 
+def _long(value: str) -> str:
+    if len(value) < 16:
+        raise ValueError("too short for a token: write at least 16 characters, such as those of `openssl rand -hex 24`")
+    return value
+
+
 class PageConfig(Model):
     """The local page and HTTP API."""
 
@@ -165,6 +211,16 @@ class PageConfig(Model):
     port: int = Field(default=8080, ge=0, le=65535)
     password: Secret | None = Field(default=None, repr=False)
     """Browsers ask for it; the user name does not matter. /healthz stays open."""
+    token: Annotated[Secret, AfterValidator(_long)] | None = Field(default=None, repr=False)
+    """For programs, which send it as ``Authorization: Bearer …``; may do all that the password may."""
+    protects: Literal["everything", "answers"] = "everything"
+    """What needs the password. ``answers``: everybody on this machine may look, only answering alarms and switching
+    outputs needs it."""
+
+    @property
+    def locked(self) -> bool:
+        """There is a password or a token; without one nothing can be changed from outside."""
+        return self.password is not None or self.token is not None
 
 
 class SiteConfig(Model):
@@ -176,7 +232,11 @@ class SiteConfig(Model):
     links: dict[Name, Link] = Field(min_length=1)
     devices: dict[Name, DeviceConfig] = Field(min_length=1)
     sinks: dict[Name, InfluxSink] = Field(default_factory=dict)
+    report: ReportConfig | None = None
+    """Which readings go to buffer and sinks, where neither profile nor device says it. Without it: all."""
     buffer: BufferConfig = BufferConfig()
     ledger: LedgerConfig = LedgerConfig()
     alerts: AlertsConfig = AlertsConfig()
+    outputs: dict[Name, OutputConfig] = Field(default_factory=dict)
+    notices: NoticesConfig = NoticesConfig()
     page: PageConfig = PageConfig()

@@ -22,7 +22,7 @@ from gateway.ledger.bucket import Bucket
 from gateway.ledger.minute import MINUTE_MS, CounterState, DeviceMinute, Minute, Track, kind_of
 from gateway.model import Readings, Series
 from gateway.storage import SqliteThread
-from gateway.vocabulary import Kind
+from gateway.vocabulary import Kind, is_of_ourselves
 
 log = structlog.get_logger()
 
@@ -104,11 +104,14 @@ class Ledger:
         minute.put(readings)
 
     def replay(self, readings: Readings) -> None:
-        """Take a record of the buffer after a start; ignored where its minute was stored, or is itself a statistic."""
+        """Take a record of the buffer after a start; ignored where its minute was stored.
+
+        So is what is no reading: statistics, and what the gateway said of itself.
+        """
         after_ms = self._replay_after_ms
         if after_ms is not None and readings.time_ms < self._parts.get(readings.device, after_ms + MINUTE_MS):
             return
-        if not readings.is_minute:
+        if not readings.is_minute and not is_of_ourselves(readings.metrics[0]):
             self.put(readings)
 
     async def close_minutes(self, now_ms: int) -> list[Minute]:

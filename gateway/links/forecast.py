@@ -1,7 +1,8 @@
-"""What a wire will have to carry: bytes, seconds and share of its time, before any device is touched. Pure."""
+"""What a wire will have to carry, before any device is touched, and what to change when that is too much. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from gateway.links.schedule import by_period
 TURNAROUND_S = 0.02
 """Time that a device needs before it answers: 20 ms is the shortest that DL/T 645 allows and common for Modbus."""
 TCP_ROUND_TRIP_S = 0.005
+FULL = 0.9
+"""A wire that is planned to be busier than this has no room for retries and late devices."""
+_ROUND_PERIODS = (0.2, 0.5, 1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Load:
     period_s: float
     points: int
     requests: int
+    wire_bytes: int
     wire_s: float
     """Time on the wire per round: characters, silences, the device's turnaround."""
 
@@ -39,6 +44,66 @@ def forecast(
     for period_s, points in by_period(every_s).items():
         requests = device.plan(points)
         costs = [device.cost(r) for r in requests]
-        wire_s = sum((c.request_bytes + c.reply_bytes) * char_s + wait_s for c in costs)
-        loads.append(Load(name, period_s, len(points), len(requests), wire_s))
+        wire_bytes = sum(c.request_bytes + c.reply_bytes for c in costs)
+        wire_s = wire_bytes * char_s + len(requests) * wait_s
+        loads.append(Load(name, period_s, len(points), len(requests), wire_bytes, wire_s))
     return loads
+
+
+def share_of(loads: Sequence[Load]) -> float:
+    """Return the share of the wire's time that all of these take together."""
+    return sum(load.share for load in loads)
+
+
+def at_speed(loads: Sequence[Load], *, char_s: float, silence_s: float) -> float:
+    """Return the share that these loads would take on a serial line of another speed."""
+    wait_s = silence_s + TURNAROUND_S
+    return sum((load.wire_bytes * char_s + load.requests * wait_s) / load.period_s for load in loads)
+
+
+def slower(loads: Sequence[Load]) -> dict[str, float]:
+    """Return which devices to read more rarely, and how often (s), so that the wire has room again.
+
+    The one that takes most of the wire, if that is enough; else all of them in proportion.
+    """
+    by_device = _shares(loads)
+    total = sum(by_device.values())
+    if total <= FULL:
+        return {}
+    greedy = max(by_device, key=by_device.__getitem__)
+    fastest = min((load for load in loads if load.device == greedy), key=lambda load: load.period_s)
+    room = FULL - (total - fastest.share)
+    if room > FULL / 10:
+        return {greedy: _round_up(fastest.wire_s / room)}
+    fastest_of = {name: min(x.period_s for x in loads if x.device == name) for name in by_device}
+    return {name: _round_up(period_s * total / FULL) for name, period_s in fastest_of.items()}
+
+
+def split(loads: Sequence[Load]) -> list[list[str]]:
+    """Return the devices distributed over as few wires as have room for them, the greediest first.
+
+    [] when a single device is too much for any wire.
+    """
+    wires: list[tuple[float, list[str]]] = []
+    for name, share in sorted(_shares(loads).items(), key=lambda item: -item[1]):
+        if share > FULL:
+            return []
+        for i, (taken, names) in enumerate(wires):
+            if taken + share <= FULL:
+                wires[i] = (taken + share, [*names, name])
+                break
+        else:
+            wires.append((share, [name]))
+    return [names for _, names in wires]
+
+
+def _shares(loads: Sequence[Load]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for load in loads:
+        shares[load.device] = shares.get(load.device, 0.0) + load.share
+    return shares
+
+
+def _round_up(period_s: float) -> float:
+    """The next period that a person would write."""
+    return next((float(p) for p in _ROUND_PERIODS if p >= period_s), math.ceil(period_s / 3600) * 3600.0)

@@ -1,4 +1,8 @@
-"""The worker of a wire on which devices speak first (MQTT): takes reports, reconnects, notices who fell silent."""
+"""The worker of a wire on which devices speak first: takes reports, reconnects, notices who fell silent.
+
+What was taken is acknowledged when it is durable, so that nothing is lost between a sender and our disk. While the disk
+takes nothing, senders that wait for our word pause when the listener's window is full, and send it all again later.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from contextlib import aclosing
 
 import structlog
 
-from drivers.api import Listener, Rejected, Report, Subscribed, Value
-from drivers.errors import LinkDown
+from drivers.api import Gone, Listener, Rejected, Report, Subscribed
+from drivers.errors import DriverError, LinkDown
 from gateway.clock import Clock
-from gateway.links import Intake, Take
+from gateway.links import Intake, Store, Take
 from gateway.links.link_state import LinkState
+from gateway.links.repeats import Repeats
 from gateway.model import DeviceHealth, LinkHealth, Mark
 
 log = structlog.get_logger()
@@ -22,6 +27,8 @@ AHEAD_MS = 60_000
 """A device clock this far ahead of ours is wrong: the arrival time is used and the case counted."""
 OLDEST_MS = 30 * 86_400_000
 """Stamps older than this are a device without a clock, not late data."""
+FRESH_MS = 30_000
+"""Data younger than this, or than three reports, may raise alarms and move relays. What was retained never may."""
 
 
 class ListenerWorker:
@@ -37,7 +44,9 @@ class ListenerWorker:
         device_health: Mapping[str, DeviceHealth],
         points: Mapping[str, tuple[str, ...]],
         chance: Callable[[], float] = random.random,
+        store: Store | None = None,
     ) -> None:
+        """``store`` None: what was taken counts as durable at once."""
         self._listener = listener
         self._every_s = every_s
         self._intake = intake
@@ -47,7 +56,11 @@ class ListenerWorker:
         self._points = points
         self._state = LinkState(health, device_health, clock, chance)
         self._takes: dict[tuple[str, tuple[str, ...]], Take] = {}
-        self._newest: dict[tuple[str, tuple[str, ...]], tuple[int, tuple[Value, ...]]] = {}
+        self._repeats: dict[tuple[str, tuple[str, ...]], Repeats] = {}
+        self._store = store
+        self._given = self._acknowledged = 0
+        """Messages of this connection that the listener has yielded, and those that it was told to be durable."""
+        self._news = asyncio.Event()
         self._heard_s = dict.fromkeys(every_s, clock.monotonic_s())
 
     async def run(self) -> None:
@@ -56,16 +69,7 @@ class ListenerWorker:
         try:
             while True:
                 try:
-                    async with aclosing(self._listener.reports()) as messages:
-                        async for message in messages:
-                            match message:
-                                case Report():
-                                    self._take(message)
-                                case Rejected(device=device, cause=cause, detail=detail):
-                                    self._reject(cause, device, detail)
-                                case Subscribed():
-                                    self._state.came_up()
-                                    self._heard_s = dict.fromkeys(self._heard_s, self._clock.monotonic_s())
+                    await self._listen()
                 except LinkDown as why:
                     if self._state.went_down(why):
                         for name, points in self._points.items():
@@ -74,6 +78,57 @@ class ListenerWorker:
         finally:
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        """Take what comes until the connection ends; then raise LinkDown."""
+        self._given = self._acknowledged = 0
+        receipts = asyncio.create_task(self._acknowledge())
+        try:
+            async with aclosing(self._listener.reports()) as messages:
+                async for message in messages:
+                    match message:
+                        case Report():
+                            self._take(message)
+                        case Rejected(device=device, cause=cause, detail=detail):
+                            self._reject(cause, device, detail)
+                        case Gone(device=device, detail=detail):
+                            self._silent(device, detail)
+                        case Subscribed():
+                            self._state.came_up()
+                            self._heard_s = dict.fromkeys(self._heard_s, self._clock.monotonic_s())
+                    self._given += 1
+                    self._news.set()
+                    if self._store is not None and 2 * (self._given - self._acknowledged) >= self._listener.window:
+                        self._store.hurry()
+        finally:
+            receipts.cancel()
+            await asyncio.gather(receipts, return_exceptions=True)
+
+    async def _acknowledge(self) -> None:
+        """Tell the listener again and again how much is durable."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            given = self._given
+            if self._store is not None:
+                await self._store.durable()
+            self._listener.acknowledge(given)
+            self._acknowledged = given
+            for repeats in self._repeats.values():
+                repeats.acknowledged()
+
+    async def write(self, device: str, point: str, raw: float, hold_s: float | None) -> None:
+        """As ``gateway.links.Writer.write``: returns when the broker has it; the next report shows what came of it."""
+        try:
+            await self._listener.write(device, point, raw, hold_s)
+        except DriverError as why:
+            self._health.count_write(why.cause)
+            self._device_health[device].last_error = str(why)
+            raise
+        self._health.count_write(None)
+
+    def refresh(self, device: str, points: tuple[str, ...]) -> None:
+        """As ``gateway.links.Writer.refresh``: devices here speak first."""
 
     def _take(self, report: Report) -> None:
         now_ms = self._clock.wall_ms()
@@ -88,15 +143,18 @@ class ListenerWorker:
             if report.retained:
                 return
             time_ms = now_ms
+        if report.retained and now_ms - time_ms <= max(FRESH_MS, 1000 * self._patience_s(report.device)):
+            self._health.count("retained")  # never a fresh reading, whatever its stamp says; the next report is
+            return
         key = (report.device, report.points)
         if time_ms == report.sent_at_ms and self._is_known(key, report, time_ms):
             return
         take = self._takes.get(key)
         if take is None:
             take = self._takes[key] = self._intake.prepare(*key)
-        take(report.values, time_ms)
+        take(report.values, time_ms, report.marks)
         self._health.answers += 1
-        if report.retained and now_ms - time_ms > 1000 * self._patience_s(report.device):
+        if report.retained:
             return  # its last word, but no sign of life
         self._heard_s[report.device] = self._clock.monotonic_s()
         health = self._device_health[report.device]
@@ -107,22 +165,23 @@ class ListenerWorker:
         health.last_answer_ms = now_ms
 
     def _is_known(self, key: tuple[str, tuple[str, ...]], report: Report, time_ms: int) -> bool:
-        """True for what was taken before: a message delivered twice, or retained and repeated at each connection."""
-        newest = self._newest.get(key)
-        if newest is not None and (newest == (time_ms, report.values) or (report.retained and time_ms <= newest[0])):
-            self._health.count("repeated")
-            if not report.retained:
-                self._heard_s[report.device] = self._clock.monotonic_s()
-            return True
-        if newest is None or time_ms >= newest[0]:
-            self._newest[key] = (time_ms, report.values)
-        return False
+        repeats = self._repeats.get(key)
+        if repeats is None:
+            repeats = self._repeats[key] = Repeats()
+        if not repeats.is_known(report, time_ms):
+            return False
+        self._health.count("repeated")
+        if not report.retained:
+            self._heard_s[report.device] = self._clock.monotonic_s()
+        return True
 
     def _patience_s(self, device: str) -> float:
         return max(3 * self._every_s[device], 5.0)
 
     def _reject(self, cause: str, device: str | None, detail: str) -> None:
         self._health.count(cause)
+        if not detail:
+            return  # counted, and nothing to act on
         if device is not None and device in self._device_health:
             self._device_health[device].last_error = detail
         self._health.last_error = detail
@@ -137,7 +196,12 @@ class ListenerWorker:
                 if health.state in ("silent", "link_down"):
                     continue
                 if now_s - self._heard_s[name] > self._patience_s(name):
-                    health.state = "silent"
-                    health.last_error = f"no report for {now_s - self._heard_s[name]:.0f} s"
-                    log.warning("device is silent", device=name, reason=health.last_error)
-                    self._intake.missed(name, self._points[name], Mark.NO_ANSWER, self._clock.wall_ms())
+                    self._silent(name, f"no report for {now_s - self._heard_s[name]:.0f} s")
+
+    def _silent(self, name: str, why: str) -> None:
+        health = self._device_health[name]
+        if health.state == "silent":
+            return
+        health.state, health.last_error = "silent", why
+        log.warning("device is silent", device=name, reason=why)
+        self._intake.missed(name, self._points[name], Mark.NO_ANSWER, self._clock.wall_ms())

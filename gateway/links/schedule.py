@@ -86,3 +86,8 @@ def held(rhythm: Rhythm, now_s: float) -> tuple[Rhythm, int]:
 def postponed(rhythm: Rhythm, until_s: float) -> Rhythm:
     """Return the rhythm with its next time not before ``until_s``: a silent device is asked less often."""
     return replace(rhythm, due_s=max(rhythm.due_s, until_s))
+
+
+def recalled(rhythm: Rhythm, now_s: float) -> Rhythm:
+    """Return a postponed rhythm with its next time on the grid; one that is due stays as it is."""
+    return replace(rhythm, due_s=min(rhythm.due_s, held(rhythm, now_s)[0].due_s))

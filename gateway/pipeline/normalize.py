@@ -39,8 +39,11 @@ class Normalizer:
         ]
         self._asked_ms, self._last_ms = 0, -1  # the stamps given since the last one that came as it is
 
-    def apply(self, raw: Sequence[Value], time_ms: int) -> Readings:
-        """Judge one answer taken at ``time_ms``. Answers with one stamp get different ones, so that all stay."""
+    def apply(self, raw: Sequence[Value], time_ms: int, said: str | None = None) -> Readings:
+        """Judge one answer taken at ``time_ms``. Answers with one stamp get different ones, so that all stay.
+
+        ``said``: the device's own mark of each value; it says why one is missing.
+        """
         if self._asked_ms <= time_ms <= self._last_ms:
             self._last_ms = time_ms = self._last_ms + 1
         else:
@@ -52,7 +55,7 @@ class Normalizer:
                 trusted = {i: guard.judge(values[i], time_ms) for i, guard in self._guards}
                 if all(trusted.values()):
                     return Readings(self.device, time_ms, self.metrics, values, self._good)
-        return self._one_by_one(raw, time_ms, trusted)
+        return self._one_by_one(raw, time_ms, trusted, said or Mark.FAULT * len(raw))
 
     def missed(self, mark: Mark, time_ms: int) -> Readings:
         """The points were due and brought nothing: no value, one mark for all."""
@@ -64,10 +67,11 @@ class Normalizer:
         divided: list[float] = list(map(truediv, scaled, self._divide))
         return divided if self._offset is None else list(map(add, divided, self._offset))
 
-    def _one_by_one(self, raw: Sequence[Value], time_ms: int, trusted: dict[int, bool]) -> Readings:
+    def _one_by_one(self, raw: Sequence[Value], time_ms: int, trusted: dict[int, bool], said: str) -> Readings:
         guards = dict(self._guards)
         values: list[float | None] = []
         marks: list[str] = []
+        above: list[int] = []
         numbers = [math.nan if number is None else number for number in raw]
         judged = zip(numbers, self._scaled(numbers), self._low, self._high, self._rules, strict=True)
         for i, (number, value, low, high, rule) in enumerate(judged):
@@ -78,10 +82,15 @@ class Normalizer:
                 mark = Mark.GOOD if believed else Mark.OUT_OF_RANGE
             else:
                 believed = False
-                mark = Mark.FAULT if math.isnan(number) or number in rule.sentinels else Mark.OUT_OF_RANGE
+                if raw[i] is None:
+                    mark = Mark(said[i])
+                else:
+                    mark = Mark.FAULT if math.isnan(number) or number in rule.sentinels else Mark.OUT_OF_RANGE
+                if mark is Mark.OUT_OF_RANGE and value > high:
+                    above.append(i)
             values.append(value if believed else None)
             marks.append(mark)
-        return Readings(self.device, time_ms, self.metrics, tuple(values), "".join(marks))
+        return Readings(self.device, time_ms, self.metrics, tuple(values), "".join(marks), tuple(above))
 
 
 def _unless_all(neutral: float, numbers: list[float]) -> tuple[float, ...] | None:

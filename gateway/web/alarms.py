@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gateway.model import Alarm, LimitLine, WindowVerdict
+from gateway.web.bodies import read_by, read_object
 from gateway.web.history import BadQuery, NotKnown, whole
 from gateway.web.state import AlarmDesk, AlarmStep, PageState
 
 Json = dict[str, Any]
 
-MAX_BODY_BYTES = 4096
-MAX_BY, MAX_NOTE = 60, 1000
+MAX_NOTE = 1000
 LIST_MS = 7 * 86_400_000
 
 
@@ -49,18 +48,11 @@ def span(query: Mapping[str, str], now_ms: int) -> tuple[int, int] | None:
 
 def read_answer(body: bytes) -> Answer:
     """Check the body of a POST. Raises BadQuery with one sentence."""
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError):
-        given = None
-    if not isinstance(given, dict) or not set(given) <= {"by", "note"}:
-        raise BadQuery('Send a JSON object with "by" (who you are) and "note".')
-    by, note = given.get("by"), given.get("note", "")
-    if not isinstance(by, str) or not isinstance(note, str):
-        raise BadQuery('"by" and "note" must be texts.')
-    by, note = by.strip(), note.strip()
-    if not by or len(by) > MAX_BY or not by.isprintable():
-        raise BadQuery(f'"by" must say who you are, on one line of at most {MAX_BY} letters.')
+    given = read_object(body, ("by", "note"), 'Send a JSON object with "by" (who you are) and "note".')
+    by, note = read_by(given.get("by")), given.get("note", "")
+    if not isinstance(note, str):
+        raise BadQuery('"note" must be a text.')
+    note = note.strip()
     if len(note) > MAX_NOTE or not note.replace("\n", " ").isprintable():
         raise BadQuery(f'"note" must be plain text of at most {MAX_NOTE} letters.')
     return Answer(by, note)
@@ -70,7 +62,7 @@ def listing(state: PageState, alarms: Sequence[Alarm]) -> Json:
     """``/api/alerts``. ``answerable``: whether people may acknowledge and close here (they need a password)."""
     return {
         "engine": "not configured" if state.alarms is None else "running",
-        "answerable": state.site.page.password is not None,
+        "answerable": state.site.page.locked,
         "alerts": [alarm(each) for each in alarms],
     }
 

@@ -51,7 +51,7 @@ class EventHub:
             changed = views.changes(self._state.latest.values(), self._seen)
             if changed:
                 self._publish(_message("latest", changed))
-            if tick % SUMMARY_TICKS == 0 or self._alarms_changed():
+            if tick % SUMMARY_TICKS == 0 or self._told_changed():
                 self._publish(self._summary())
 
     def close(self) -> None:
@@ -97,7 +97,8 @@ class EventHub:
             else:
                 queue.put_nowait(message)
 
-    def _alarms_changed(self) -> bool:
+    def _told_changed(self) -> bool:
+        """Alarms or outputs have changed since the last tick."""
         before, self._revision = self._revision, views.revision(self._state)
         return before != self._revision
 

@@ -40,7 +40,7 @@ class Finding:
 
 def findings(state: PageState, now_ms: int) -> list[Finding]:
     """Everything wrong at this moment, faults first."""
-    found = [*_links(state, now_ms), *_buffer(state), *_sinks(state, now_ms)]
+    found = [*_links(state, now_ms), *_buffer(state), *_sinks(state, now_ms), *_notices(state)]
     return sorted(found, key=lambda f: f.level != FAULT)
 
 
@@ -176,4 +176,15 @@ def _sinks(state: PageState, now_ms: int) -> Iterator[Finding]:
                 WARNING, "sink_down", pump.name, pump.since_ms,
                 f"{pump.name} takes no data, the buffer keeps it{_because(pump.last_error)}",
                 f"{pump.name} 无法接收数据，数据保存在缓冲中{_because(pump.last_error)}",
+            )  # fmt: skip
+
+
+def _notices(state: PageState) -> Iterator[Finding]:
+    for channel in state.notices.health().values() if state.notices is not None else ():
+        if channel.state == "down":
+            yield Finding(
+                WARNING, "notices_down", channel.name, channel.since_ms,
+                f"Notices by {channel.name} do not get through, {channel.waiting} alarms wait"
+                f"{_because(channel.last_error)}",
+                f"通知渠道 {channel.name} 无法送达，{channel.waiting} 条报警待发送{_because(channel.last_error)}",
             )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What stands in front of every route: method, Host header, error bodies, security headers, first-request deadline."""
+"""What stands in front of every route: method, Host header, password, error bodies, headers, first-request deadline."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 
@@ -16,10 +17,13 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from gateway.clock import Clock
+from gateway.config.site import PageConfig
 from gateway.errors import NotNow
 from gateway.web.history import BadQuery, NotKnown
+from gateway.web.lockout import LOCKED_S, Lockout
 
-WRITES = re.compile(r"/api/alerts/[^/]+/(acknowledge|act|close)")
+WRITES = re.compile(r"/api/alerts/[^/]+/(acknowledge|act|close)|/api/outputs/[^/]+/(on|off|auto)")
 """All that can be changed from outside."""
 OURS = "X-Sitegate"
 """Header that every change must carry."""
@@ -78,14 +82,20 @@ def problem(status: int, text: str) -> web.Response:
     )
 
 
-def password_given(authorization: str, password: str) -> bool:
-    """Whether a Basic Authorization header carries the password; the user name does not matter."""
-    scheme, _, encoded = authorization.partition(" ")
+def lets_in(authorization: str, page: PageConfig) -> bool:
+    """Whether an Authorization header carries the password (Basic, the user name does not matter) or the token."""
+    scheme, _, carried = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return _same(carried.strip().encode("utf-8", "surrogateescape"), page.token)
     try:
-        given = base64.b64decode(encoded.strip(), validate=True)
+        given = base64.b64decode(carried.strip(), validate=True)
     except ValueError:
         return False
-    return scheme.lower() == "basic" and hmac.compare_digest(given.partition(b":")[2], password.encode())
+    return scheme.lower() == "basic" and _same(given.partition(b":")[2], page.password)
+
+
+def _same(given: bytes, wanted: str | None) -> bool:
+    return wanted is not None and hmac.compare_digest(given, wanted.encode())
 
 
 def from_our_page(headers: Mapping[str, str]) -> bool:
@@ -101,9 +111,12 @@ def from_our_page(headers: Mapping[str, str]) -> bool:
 class Guard:
     """The middleware of one page, and the deadline for connections that never finish their first request."""
 
-    def __init__(self, bound_to: str, password: str | None = None) -> None:
+    def __init__(self, page: PageConfig, bound_to: str, clock: Clock) -> None:
+        """``bound_to`` is the address that the server listens on."""
+        self._page = page
         self._bound_to = bound_to
-        self._password = password
+        self._clock = clock
+        self._lockout = Lockout()
         self._mute: set[asyncio.Protocol] = set()
         """Connections that have not sent a whole request yet."""
 
@@ -136,26 +149,46 @@ class Guard:
                 response = problem(405, "The page is read-only: use GET or HEAD.")
                 response.headers["Allow"] = "GET, HEAD"
                 return response
-            if writes and self._password is None:
-                return problem(403, "Set page.password in the site file first: alarms are only answered with it.")
-            if self._password is not None and request.path != "/healthz":
-                authorization = request.headers.get("Authorization", "")
-                if not password_given(authorization, self._password):
-                    return await _ask_for_password(request, wrong=bool(authorization))
+            if writes and not self._page.locked:
+                return problem(403, "Nothing can be changed here before page.password is set in the site file.")
+            refused = await self._ask_for_password(request) if self._is_locked(request, writes=writes) else None
+            if refused is not None:
+                return refused
             if writes and not from_our_page(request.headers):
                 return problem(403, f"This must come from the gateway's own page, or carry the header {OURS}: 1.")
             return await _answer(request, handler)
 
         return guard
 
+    def _is_locked(self, request: web.Request, *, writes: bool) -> bool:
+        return self._page.locked and (writes or (self._page.protects == "everything" and request.path != "/healthz"))
 
-async def _ask_for_password(request: web.Request, *, wrong: bool) -> web.Response:
-    if wrong:  # guessing is slow, and seen
-        log.warning("wrong password for the page", address=request.remote)
-        await asyncio.sleep(WRONG_PASSWORD_S)
-    response = problem(401, "This page needs its password (page.password in the site file); any user name will do.")
-    response.headers["WWW-Authenticate"] = 'Basic realm="Sitegate", charset="UTF-8"'
-    return response
+    async def _ask_for_password(self, request: web.Request) -> web.Response | None:
+        """Return None for who may come in. Guessing is slow, seen, and soon over for this address."""
+        address, authorization = request.remote or "", request.headers.get("Authorization", "")
+        if authorization:
+            wait_s = self._lockout.remaining_s(address, self._clock.monotonic_s())
+            if wait_s > 0:
+                response = problem(429, f"Too many wrong passwords from this address. Wait {_minutes(wait_s)} min.")
+                response.headers["Retry-After"] = str(math.ceil(wait_s))
+                return response
+            if lets_in(authorization, self._page):
+                self._lockout.right(address)
+                return None
+            if self._lockout.wrong(address, self._clock.monotonic_s()):
+                log.warning("too many wrong passwords for the page: address locked out", address=address, s=LOCKED_S)
+            else:
+                log.warning("wrong password for the page", address=address)
+            await asyncio.sleep(WRONG_PASSWORD_S)
+        response = problem(401, "This needs the password of the page (page.password); any user name will do.")
+        # browsers ask by themselves for Basic only: on a page that is open to look at, the page itself asks
+        scheme = "Basic" if self._page.protects == "everything" else "Bearer"
+        response.headers["WWW-Authenticate"] = f'{scheme} realm="Sitegate", charset="UTF-8"'
+        return response
+
+
+def _minutes(seconds: float) -> int:
+    return math.ceil(seconds / 60)
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:

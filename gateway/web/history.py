@@ -65,7 +65,10 @@ def parse(state: PageState, query: Mapping[str, str], now_ms: int) -> Query:
     if from_ms >= to_ms:
         raise BadQuery("'from' must be before 'to'; both are Unix milliseconds.")
     step_s = whole(query, "step", _default_step(to_ms - from_ms))
-    if step_s < 60 or "raw" in query:
+    fine = step_s < 60 or "raw" in query
+    if fine and metric in state.devices[device].thinned:
+        fine, step_s = False, 60  # what was left out as unchanged must not look like a gap
+    if fine:
         if to_ms - from_ms > MAX_RAW_MS:
             raise BadQuery("Single readings are given for at most 2 hours; ask for a shorter time or for step=60.")
         return Query(device, metric, from_ms, to_ms, 0)

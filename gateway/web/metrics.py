@@ -17,6 +17,8 @@ from gateway.web.events import EventHub
 from gateway.web.state import PageState, age_s, is_stale
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SEVERITIES = ("info", "warning", "alarm", "critical")
+OUTPUT_STATES = ("off", "starting", "on", "stopping", "unknown", "fault")
 
 
 class StateCollector(Collector):
@@ -39,6 +41,9 @@ class StateCollector(Collector):
         yield from self._links()
         yield from self._buffer()
         yield from self._sinks(now_ms)
+        yield from self._alarms()
+        yield from self._outputs()
+        yield from self._notices()
 
     def _totals(self) -> Iterator[Family]:
         state, info = self._state, self._state.site.site
@@ -87,6 +92,8 @@ class StateCollector(Collector):
         requests = _counters("link_requests", "Requests sent", ["link"])
         answers = _counters("link_answers", "Answers understood", ["link"])
         failures = _counters("link_failures", "Failures by cause", ["link", "cause"])
+        writes = _counters("link_writes", "Commands that came to an end, good or bad", ["link"])
+        unwritten = _counters("link_write_failures", "Commands that failed, by cause", ["link", "cause"])
         late = _counters("link_late_rounds", "Rounds skipped because the one before had not ended", ["link"])
         reconnects = _counters("link_reconnects", "Connections made again", ["link"])
         busy = _gauges("link_busy_ratio", "Share of the last ten seconds in which the wire was in use", ["link"])
@@ -96,10 +103,13 @@ class StateCollector(Collector):
             answers.add_metric([link.name], link.answers)
             for cause, count in link.failures.items():
                 failures.add_metric([link.name, cause], count)
+            writes.add_metric([link.name], link.writes)
+            for cause, count in link.write_failures.items():
+                unwritten.add_metric([link.name, cause], count)
             late.add_metric([link.name], link.late_rounds)
             reconnects.add_metric([link.name], link.reconnects)
             busy.add_metric([link.name], link.busy_share)
-        yield from (up, requests, answers, failures, late, reconnects, busy)
+        yield from (up, requests, answers, failures, writes, unwritten, late, reconnects, busy)
 
     def _buffer(self) -> Iterator[Family]:
         stats = self._state.buffer.stats()
@@ -129,6 +139,49 @@ class StateCollector(Collector):
             sent.add_metric([pump.name], pump.sent_values)
             retries.add_metric([pump.name], pump.retries)
         yield from (pending, oldest, refused, up, sent, retries)
+
+    def _alarms(self) -> Iterator[Family]:
+        if self._state.alarms is None:
+            return
+        known = self._state.alarms.alarms()
+        open_ = _gauges("alarms_open", "Alarms that are not over", ["severity"])
+        active = _gauges("alarms_active", "Alarms whose cause still holds", ["severity"])
+        for severity in SEVERITIES:
+            open_.add_metric([severity], sum(a.severity == severity for a in known))
+            active.add_metric([severity], sum(a.severity == severity and a.active for a in known))
+        yield from (open_, active)
+
+    def _outputs(self) -> Iterator[Family]:
+        if self._state.outputs is None:
+            return
+        state = _gauges("output_state", "1 for the state that an output is in", ["output", "state"])
+        on = _gauges("output_on", "As read back; missing while unknown", ["output"])
+        starts = _gauges("output_starts_last_hour", "Starts in the last hour", ["output"])
+        seconds = _gauges("output_on_seconds_today", "Time on since midnight of the site", ["output"])
+        for output in self._state.outputs.outputs():
+            for each in OUTPUT_STATES:
+                state.add_metric([output.name, each], float(output.state == each))
+            if output.is_on is not None:
+                on.add_metric([output.name], float(output.is_on))
+            starts.add_metric([output.name], output.starts_last_hour)
+            seconds.add_metric([output.name], output.on_s_today)
+        yield from (state, on, starts, seconds)
+
+    def _notices(self) -> Iterator[Family]:
+        if self._state.notices is None:
+            return
+        up = _gauges("notice_channel_up", "0 while the channel takes no message", ["channel"])
+        waiting = _gauges("notices_waiting", "Alarms of which there is something to tell", ["channel"])
+        sent = _counters("notices_sent", "Messages taken", ["channel"])
+        failed = _counters("notices_failed", "Messages not taken, to be tried again", ["channel"])
+        expired = _counters("notices_expired", "Alarms that could not be told in time", ["channel"])
+        for name, health in self._state.notices.health().items():
+            up.add_metric([name], float(health.state != "down"))
+            waiting.add_metric([name], health.waiting)
+            sent.add_metric([name], health.sent)
+            failed.add_metric([name], health.failed)
+            expired.add_metric([name], health.expired)
+        yield from (up, waiting, sent, failed, expired)
 
 
 def _gauge(name: str, text: str, value: float) -> Family:

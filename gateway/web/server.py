@@ -7,15 +7,16 @@ import contextlib
 import errno
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from aiohttp import web
 
 from gateway.errors import AddressUnavailable
-from gateway.web import alarms, history, metrics, views
+from gateway.web import alarms, bodies, history, metrics, outputs, views
 from gateway.web.events import EventHub
 from gateway.web.files import PageFile, load_files
-from gateway.web.guard import Guard, add_headers, make_logger, problem
+from gateway.web.guard import Guard, add_headers, make_logger
 from gateway.web.state import PageState
 
 KEEPALIVE_S = 30.0
@@ -44,7 +45,7 @@ class PageServer:
         self._hub = EventHub(state)
         self._registry = metrics.make_registry(state, self._hub)
         self._files = load_files()
-        self._guard = Guard(host, state.site.page.password)
+        self._guard = Guard(state.site.page, host, state.clock)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -57,7 +58,7 @@ class PageServer:
 
     async def start(self) -> None:
         """Listen. Raises AddressUnavailable with a sentence that says what to do."""
-        app = web.Application(middlewares=[self._guard.middleware()], client_max_size=alarms.MAX_BODY_BYTES)
+        app = web.Application(middlewares=[self._guard.middleware()], client_max_size=bodies.MAX_BODY_BYTES)
         app.on_response_prepare.append(add_headers)
         app.add_routes(self._routes())
         self._runner = web.AppRunner(
@@ -104,6 +105,7 @@ class PageServer:
             "/api/links": lambda _request, _now_ms: views.links(state),
             "/api/limits": lambda _request, _now_ms: alarms.limits(state.alarms.limits() if state.alarms else []),
             "/api/verdicts": lambda _request, _now_ms: alarms.verdicts(state.alarms.verdicts() if state.alarms else []),
+            "/api/outputs": lambda _request, _now_ms: outputs.listing(state),
             "/api/vocabulary": lambda _request, _now_ms: views.vocabulary(),
         }
         return [
@@ -115,6 +117,9 @@ class PageServer:
             web.get("/api/alerts", self._alarms),
             web.get("/api/alerts/{alarm}", self._alarm),
             web.post("/api/alerts/{alarm}/{step}", self._answer),
+            web.get("/api/journal", self._journal),
+            web.get("/api/notices", self._notices),
+            web.post("/api/outputs/{output}/{want}", self._switch),
             web.get("/events", self._events),
             *(web.get(path, self._json(body)) for path, body in bodies.items()),
         ]
@@ -158,18 +163,30 @@ class PageServer:
         return _json_response(alarms.with_history(*found))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        try:
-            async with asyncio.timeout(BODY_S):
-                answer = alarms.read_answer(await request.read())
-        except TimeoutError:
-            late = problem(408, "The body of the request did not arrive.")
-            late.force_close()
-            return late
+        answer = alarms.read_answer(await _body(request))
         name, step = request.match_info["alarm"], request.match_info["step"]
         changed = await alarms.desk(self._state).answer(name, step, answer.by, answer.note)
         if changed is None:
             raise history.NotKnown(NO_ALARM)
         return _json_response(alarms.alarm(changed))
+
+    async def _journal(self, request: web.Request) -> web.StreamResponse:
+        query = outputs.parse_journal(self._state, request.query, self._state.clock.wall_ms())
+        found = await outputs.desk(self._state).journal(query.from_ms, query.to_ms, query.output)
+        return _json_response(outputs.journal(query, found))
+
+    async def _switch(self, request: web.Request) -> web.StreamResponse:
+        command = outputs.read_command(await _body(request))
+        name, want = request.match_info["output"], request.match_info["want"]
+        changed = await outputs.desk(self._state).command(name, want, command.by, command.minutes)
+        if changed is None:
+            raise history.NotKnown("There is no such output. /api/outputs lists them.")
+        return _json_response(outputs.status(changed))
+
+    async def _notices(self, _request: web.Request) -> web.StreamResponse:
+        notices = self._state.notices
+        entries = [] if notices is None else await notices.outbox()
+        return _json_response({"notices": [asdict(entry) for entry in entries]})
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         body = views.health(self._state, self._state.clock.wall_ms())
@@ -191,6 +208,15 @@ class PageServer:
         if file is None:
             raise web.HTTPNotFound
         return _file_response(request, file)
+
+
+async def _body(request: web.Request) -> bytes:
+    """The whole body. Raises HTTPRequestTimeout, which also ends the connection, when it does not arrive."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="The body of the request did not arrive.") from None
 
 
 def _file_response(request: web.Request, file: PageFile) -> web.Response:

@@ -5,14 +5,25 @@ The protocols below say how little the page needs of ledger and alarms; tests ha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.buffer import Buffer
 from gateway.config.site import SiteConfig
 from gateway.ledger.bucket import Bucket
-from gateway.model import Alarm, DeviceHealth, LimitLine, LinkHealth, SinkHealth, WindowVerdict
+from gateway.model import (
+    Alarm,
+    DeviceHealth,
+    JournalEntry,
+    LimitLine,
+    LinkHealth,
+    NoticeEntry,
+    NoticeHealth,
+    OutputStatus,
+    SinkHealth,
+    WindowVerdict,
+)
 from gateway.pipeline.latest import Latest
 
 if TYPE_CHECKING:
@@ -33,6 +44,8 @@ class DeviceView:
     link: str
     every_s: Mapping[str, float]
     """Metric -> expected seconds between readings, in the order in which people should see the metrics."""
+    thinned: Collection[str] = ()
+    """Metrics of which the buffer does not hold every reading: only their minutes are complete."""
 
     @property
     def fastest_s(self) -> float:
@@ -69,7 +82,7 @@ class AlarmStep(Protocol):
 
 
 class AlarmDesk(Protocol):
-    """What the page asks of the alarms, and the only thing that it may change."""
+    """What the page asks of the alarms, and how people answer them."""
 
     @property
     def revision(self) -> int:
@@ -101,6 +114,42 @@ class AlarmDesk(Protocol):
         ...
 
 
+class OutputDesk(Protocol):
+    """What the page asks of control, and how people take an output over for a while."""
+
+    @property
+    def revision(self) -> int:
+        """Grows whenever the status of an output changes: look again."""
+        ...
+
+    def outputs(self) -> Sequence[OutputStatus]:
+        """Every output of the site file, in its order."""
+        ...
+
+    async def journal(self, from_ms: int, to_ms: int, output: str | None = None) -> Sequence[JournalEntry]:
+        """What was asked, refused, written and confirmed in that time, the newest first; of one output or of all."""
+        ...
+
+    async def command(self, output: str, want: str, by: str, minutes: float) -> OutputStatus | None:
+        """Switch ``on`` or ``off`` by hand and keep it so for ``minutes``, or give it back with ``auto``.
+
+        None: no such output. Raises NotNow with a sentence when an interlock refuses.
+        """
+        ...
+
+
+class NoticeDesk(Protocol):
+    """What the page asks of the notices."""
+
+    def health(self) -> Mapping[str, NoticeHealth]:
+        """How each channel stands."""
+        ...
+
+    async def outbox(self) -> Sequence[NoticeEntry]:
+        """What waits, then what was sent or left out lately, the newest first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class PageState:
     """The live objects behind the page. The mappings may be the gateway's own; the page only reads them."""
@@ -118,6 +167,10 @@ class PageState:
     pumps: Mapping[str, SinkHealth]
     alarms: AlarmDesk | None = None
     """None: this site has chosen no rules."""
+    outputs: OutputDesk | None = None
+    """None: this site has no outputs."""
+    notices: NoticeDesk | None = None
+    """None: nobody is told of alarms."""
 
 
 STALE_ROUNDS = 3

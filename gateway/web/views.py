@@ -19,7 +19,7 @@ HEADLINES = frozenset({
     "pm2_5_ug_m3", "pm10_ug_m3", "tsp_ug_m3", "noise_la_db", "noise_laeq_db",
     "air_temperature_c", "humidity_pct", "wind_speed_m_s", "wind_direction_deg",
     "water_volume_m3", "water_flow_m3_h", "residual_current_ma", "cable_temperature_c",
-    "load_t", "moment_pct", "radius_m", "hook_height_m", "running", "spraying", "tank_level_pct",
+    "load_t", "moment_pct", "radius_m", "hook_height_m", "running", "spraying", "tank_level_pct", "sprayed",
 })  # fmt: skip
 """What people look for first; the page shows these large and folds the rest away."""
 assert set(METRICS) >= HEADLINES
@@ -33,6 +33,8 @@ def site(state: PageState, now_ms: int) -> Json:
         "name": {"en": info.name.en, "zh": info.name.zh},
         "timezone": info.timezone,
         "simulated": info.simulated,
+        "answerable": state.site.page.locked,
+        "asks_password": state.site.page.locked and state.site.page.protects == "answers",
         "version": state.version,
         "started_ms": state.started_ms,
         **summary(state, now_ms),
@@ -78,6 +80,11 @@ def summary(state: PageState, now_ms: int) -> Json:
             "unanswered": sum(alarm.state == "open" for alarm in state.alarms.alarms()),
             "worst": _worst(state.alarms.alarms()),
         },
+        "outputs": None if state.outputs is None else {
+            "revision": state.outputs.revision,
+            "on": sum(output.is_on is True for output in state.outputs.outputs()),
+            "faults": sum(output.state == "fault" for output in state.outputs.outputs()),
+        },
     }  # fmt: skip
 
 
@@ -87,9 +94,12 @@ def _worst(alarms: Iterable[Alarm]) -> str | None:
     return None if not severities else "warning" if severities <= {"info", "warning"} else "alarm"
 
 
-def revision(state: PageState) -> int:
-    """Changes whenever an alarm does."""
-    return 0 if state.alarms is None else state.alarms.revision
+def revision(state: PageState) -> tuple[int, int]:
+    """Changes whenever an alarm or an output does."""
+    return (
+        0 if state.alarms is None else state.alarms.revision,
+        0 if state.outputs is None else state.outputs.revision,
+    )
 
 
 def _sink(state: PageState, name: str) -> Json:

@@ -232,6 +232,8 @@ async def bench() -> AsyncIterator[Bench]:
 
 REPLY = rtu(3, "03 06 4366 8000 fff6")
 OLD = rtu(3, "03 06 0000 0000 0000")
+FENCE = rtu(3, "03 02 fff6")
+"""The reply to the shortest read of these points."""
 
 
 async def test_a_block_gives_one_value_per_point(bench: Bench) -> None:
@@ -256,10 +258,10 @@ async def test_what_an_exchange_costs_is_what_goes_over_the_wire(bench: Bench) -
 
 
 async def test_a_late_rtu_answer_is_never_believed(bench: Bench) -> None:
-    """Both answers have the same length; only the quiet time tells them apart."""
+    """Both answers have the same length; an answer of another length between them tells them apart."""
     device = await bench.device(timeout_s=0.05)
     (request,) = device.plan(list(POINTS))
-    bench.serve(0.06, [OLD], [REPLY])
+    bench.serve(0.06, [OLD], [FENCE], [REPLY])
     with pytest.raises(NoAnswer, match=r"unit 3, holding 0x0010\.\.0x0012: no answer within 0\.05 s"):
         await device.ask(request)
     assert await device.ask(request) == (230.5, -10)
@@ -319,7 +321,7 @@ async def test_a_late_tcp_answer_is_known_by_its_number(bench: Bench) -> None:
 async def test_another_units_answer_is_told_but_not_believed(bench: Bench) -> None:
     device = await bench.device()
     (request,) = device.plan(list(POINTS))
-    bench.serve([rtu(4, "03 06 4366 8000 fff6")], [REPLY])
+    bench.serve([rtu(4, "03 06 4366 8000 fff6")], [FENCE], [REPLY])
     with pytest.raises(BadFrame, match=r"unit 3, holding .*: 11 bytes came .* 04 03 06 43 66"):
         await device.ask(request)
     assert await device.ask(request) == (230.5, -10)
@@ -360,6 +362,8 @@ async def test_over_a_pty_noise_and_slices_and_late_answers() -> None:
         await wire.read(8)
         await asyncio.sleep(0.11)
         wire.write(OLD)
+        assert await wire.read(8) == rtu(3, "03 0012 0001")
+        wire.write(FENCE)
         await wire.read(8)
         wire.write(REPLY)
 

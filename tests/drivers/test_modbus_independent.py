@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal, cast
 
 import pytest
@@ -88,26 +88,35 @@ class Setup:
         return open_device(self.line, Address(unit), points or POINTS, Limits(), timeout_s)
 
 
-@pytest.fixture(params=["tcp", "rtu_over_tcp", "serial"])
-async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
-    slowness = Slowness()
-    device = SimDevice(id=3, simdata=REGISTERS, action=slowness.act)
+@asynccontextmanager
+async def line_to(device: SimDevice, wire: str) -> AsyncIterator[Line]:
+    """Serve the device by pymodbus and connect to it: tcp, rtu_over_tcp or serial."""
     async with AsyncExitStack() as stack:
-        if request.param == "serial":
+        if wire == "serial":
             ours, theirs = stack.enter_context(joined_ports())
             serial_server = ModbusSerialServer(device, port=theirs, framer=FramerType.RTU, baudrate=19200)
             await serial_server.serve_forever(background=True)
             stack.push_async_callback(serial_server.shutdown)
             line = Line(SerialStream(ours, 19200), kind="serial", framing="rtu", char_s=0.0005, silence_s=0.002)
         else:
-            framer = FramerType.SOCKET if request.param == "tcp" else FramerType.RTU
+            framer = FramerType.SOCKET if wire == "tcp" else FramerType.RTU
             server = ModbusTcpServer(device, framer=framer, address=("127.0.0.1", 0))
             await server.serve_forever(background=True)
             stack.push_async_callback(server.shutdown)
-            framing: Literal["rtu", "modbus_tcp"] = "modbus_tcp" if request.param == "tcp" else "rtu"
+            framing: Literal["rtu", "modbus_tcp"] = "modbus_tcp" if wire == "tcp" else "rtu"
             line = Line(TcpStream("127.0.0.1", port_of(server)), kind="tcp", framing=framing, drain_s=0.1)
         await line.open()
         stack.push_async_callback(line.close)
+        yield line
+
+
+WIRES = ["tcp", "rtu_over_tcp", "serial"]
+
+
+@pytest.fixture(params=WIRES)
+async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
+    slowness = Slowness()
+    async with line_to(SimDevice(id=3, simdata=REGISTERS, action=slowness.act), request.param) as line:
         yield Setup(line, slowness)
 
 
@@ -189,6 +198,43 @@ async def test_coils_and_discrete_inputs() -> None:
     assert [values[f"d{i}"] for i in (0, 1, 10)] == [1, 0, 1]
     await line.close()
     await server.shutdown()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_we_write_is_what_the_server_then_holds(wire: str) -> None:
+    device = SimDevice(
+        id=3,
+        simdata=(
+            [SimData(0, values=[False] * 16, datatype=DataType.BITS)],
+            [SimData(0, values=[False] * 16, datatype=DataType.BITS)],
+            [SimData(0, count=20, values=0, datatype=DataType.REGISTERS)],
+            [SimData(0, values=0, datatype=DataType.REGISTERS)],
+        ),
+    )
+    points = {
+        "c5": Point("coil", 5),
+        "c6": Point("coil", 6, write_function=0x0F),
+        "c7": Point("coil", 7),
+        "u": Point("holding", 1),
+        "s": Point("holding", 2, "s16", write_function=0x10),
+        "f": Point("holding", 4, "f32", word_order="low_first"),
+        "far": Point("holding", 60000),
+    }
+    here = [name for name in points if name != "far"]
+    async with line_to(device, wire) as line:
+        opened = open_device(line, Address(3), points, Limits(), 2.0)
+        for name, raw in {"c5": 1, "c6": 1, "c7": 1, "u": 65535, "s": -7, "f": 230.5}.items():
+            await opened.write(name, raw)
+        assert await read_all(opened, here) == {"c5": 1, "c6": 1, "c7": 1, "u": 65535, "s": -7, "f": 230.5}
+        for name in ("c5", "c6"):
+            await opened.write(name, 0)
+        assert await read_all(opened, ["c5", "c6", "c7"]) == {"c5": 0, "c6": 0, "c7": 1}
+        with pytest.raises(Refused, match=r"unit 3: illegal data address \(exception 2\) for holding 0xea60 = 1"):
+            await opened.write("far", 1)
+        nobody = open_device(line, Address(4), points, Limits(), 0.1)
+        with pytest.raises((NoAnswer, Refused)):
+            await nobody.write("c5", 1)
+        assert await read_all(opened, ["c5"]) == {"c5": 0}
 
 
 async def test_a_server_that_goes_and_comes_back() -> None:

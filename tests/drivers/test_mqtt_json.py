@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivers.api import Rejected, Report, Value
-from drivers.mqtt_json.codec import Limits, Point, Reader, by_topic, compose
+from drivers.json_fields.fields import Reader
+from drivers.mqtt_json.codec import Limits, Point, by_topic, compose
 
 TOPIC = "site/crane/{id}/live"
 CAUSES = {"too_large", "not_utf8", "not_json", "not_a_number", "bad_time", "missing_field"}

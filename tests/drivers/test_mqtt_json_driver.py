@@ -49,8 +49,11 @@ async def publish(port: int, *messages: tuple[str, bytes], retain: bool = False,
 async def collect(source: MqttListener, count: int, then: Callable[[], Awaitable[None]] | None = None) -> list[object]:
     """The first ``count`` messages after Subscribed; ``then`` is done as soon as the subscription stands."""
     got: list[object] = []
+    given = 0
     async with aclosing(source.reports()) as reports:
         async for message in reports:
+            source.acknowledge(given)  # all but this one
+            given += 1
             if isinstance(message, Subscribed):
                 if then is not None:
                     await then()

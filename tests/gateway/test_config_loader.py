@@ -132,8 +132,9 @@ def test_the_example_loads_as_it_is() -> None:
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example with every ``#key`` opened."""
-    for name in ("MQTT_PASSWORD", "INFLUX_PASSWORD", "INFLUX_TOKEN", "SITEGATE_PAGE_PASSWORD"):
-        monkeypatch.setenv(name, "a-real-secret")
+    secrets = ("MQTT_PASSWORD", "INFLUX_PASSWORD", "INFLUX_TOKEN", "STATION_PW", "WECOM_KEY")
+    for name in (*secrets, "SITEGATE_PAGE_PASSWORD", "SITEGATE_PAGE_TOKEN"):
+        monkeypatch.setenv(name, "a-real-secret-of-some-length")
     (tmp_path / "certs").mkdir()
     for name in ("ca.pem", "gateway.pem", "gateway.key"):
         (tmp_path / "certs" / name).touch()

@@ -201,6 +201,14 @@ def test_any_order_of_arrival_gives_the_same_minutes(
     asyncio.run(run())
 
 
+async def test_what_the_gateway_says_of_itself_is_no_reading(tmp_path: Path) -> None:
+    ledger = await open_ledger(tmp_path / "l.db")
+    ledger.replay(reading(START_MS, 1.0, "device_state"))
+    ledger.replay(reading(START_MS, 3.0, "alarm_level"))
+    assert await ledger.close_minutes(START_MS + 9 * M) == []
+    await ledger.close()
+
+
 async def test_minutes_of_the_future_are_not_kept_open(tmp_path: Path) -> None:
     clock = ManualClock(START_MS)
     ledger = await open_ledger(tmp_path / "l.db", clock)

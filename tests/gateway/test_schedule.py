@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.links.schedule import due, held, postponed, rhythms_of, wake_s
+from gateway.links.schedule import due, held, postponed, recalled, rhythms_of, wake_s
 
 PERIODS = st.floats(0.1, 3600, allow_nan=False)
 
@@ -78,3 +78,12 @@ def test_a_silent_device_is_asked_later_never_earlier() -> None:
     (rhythm,) = rhythms_of("d", {"p": 5.0}, 0.0)
     assert postponed(rhythm, 60.0).due_s == 60.0
     assert postponed(postponed(rhythm, 60.0), 30.0).due_s == 60.0
+
+
+@given(PERIODS, st.floats(0, 1e4), st.floats(0, 1e4))
+def test_a_device_that_speaks_again_is_asked_at_its_next_time(period_s: float, until_s: float, now_s: float) -> None:
+    (rhythm,) = rhythms_of("d", {"p": period_s}, 0.0)
+    left_alone = postponed(held(rhythm, now_s)[0], now_s + until_s)
+    again = recalled(left_alone, now_s)
+    assert again.due_s == held(rhythm, now_s)[0].due_s
+    assert recalled(again, again.due_s) == again, "one that is due keeps its turn"

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.web import guard, server
-from gateway.web.alarms import MAX_BODY_BYTES
+from gateway.web.bodies import MAX_BODY_BYTES
 from gateway.web.server import PageServer
 from tests.support.alarm_demo import PASSWORD, DemoDesk, with_alarms
 from tests.support.page_demo import Demo, make_demo

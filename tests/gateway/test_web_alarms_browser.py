@@ -84,6 +84,23 @@ async def test_an_alarm_is_acknowledged_cleared_and_closed_on_a_phone(
     assert [r for r in tab.requests if not r.startswith(server.url)] == []
 
 
+async def test_what_the_gateway_did_does_not_answer_for_people(tab: Tab, page: tuple[PageServer, DemoDesk]) -> None:
+    server, desk = page
+    now_ms = CLOCK.wall_ms()
+    desk.tell("dust_pm10", "dust-1", "acted", now_ms, "alarm", {"by": "sitegate", "note": "cannon on"}, desk.dust)
+    await tab.open(f"{server.url}?lang=zh#alarm={desk.dust}")
+    await tab.wait_for("document.querySelector('#alarm .story .acted')")
+    assert "自动处置中" in str(await tab.evaluate(f"document.querySelector('[data-alarm=\"{desk.dust}\"]').innerText"))
+    await press(tab, "acknowledge", "")
+    await tab.wait_for("document.querySelector('#alarm .story .acknowledged')")
+    desk.tell("dust_pm10", "dust-1", "cleared", now_ms + 1, "alarm", {"lasted_ms": 600_000}, desk.dust)
+    text = {"en": "Cleared by itself after 10.0 min", "zh": "已自行恢复，持续 10.0 min"}
+    closed: dict[str, object] = {"by": "sitegate", "note": text["en"], "text": text}
+    desk.tell("dust_pm10", "dust-1", "closed", now_ms + 2, "alarm", closed, desk.dust)
+    await tab.wait_for("document.querySelector('#alarm .story .closed q')?.textContent === '已自行恢复，持续 10.0 min'")
+    assert tab.errors == []
+
+
 async def test_a_link_opens_an_alarm_and_the_last_days_can_be_seen(tab: Tab, page: tuple[PageServer, DemoDesk]) -> None:
     server, desk = page
     await tab.look(width=1280, height=900)

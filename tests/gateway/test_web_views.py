@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from gateway.model import SinkStats
+from gateway.model import NoticeEntry, NoticeHealth, SinkStats
 from gateway.vocabulary import METRICS
 from gateway.web import views
 from gateway.web.findings import findings
@@ -175,3 +176,27 @@ def test_vocabulary_lists_every_metric() -> None:
     assert set(listed) == set(METRICS)
     assert listed["running"]["states"] == {"0": {"en": "off", "zh": "关"}, "1": {"en": "on", "zh": "开"}}
     assert listed["pm10_ug_m3"]["hj212"] == "a34002"
+
+
+class Notices:
+    """Fulfils gateway.web.state.NoticeDesk as far as findings ask."""
+
+    def __init__(self, health: NoticeHealth) -> None:
+        self._health = health
+
+    def health(self) -> Mapping[str, NoticeHealth]:
+        return {self._health.name: self._health}
+
+    async def outbox(self) -> Sequence[NoticeEntry]:
+        return []
+
+
+def test_notices_that_do_not_get_through_are_said(demo: Demo) -> None:
+    channel = NoticeHealth("wecom", "up", NOW - 5_000, None, 4)
+    demo.state = replace(demo.state, notices=Notices(channel))
+    assert codes(demo) == []
+    channel.state, channel.last_error = "down", "the service refused the connection"
+    assert codes(demo) == [("notices_down", "wecom")]
+    text = findings(demo.state, NOW)[0].en
+    assert text == "Notices by wecom do not get through, 4 alarms wait: the service refused the connection"
+    assert views.health(demo.state, NOW)["reasons"] == [], "starting the gateway anew would not help"

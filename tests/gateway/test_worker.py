@@ -3,104 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-from drivers.api import Rejected, Report, Request, Subscribed, Value, WireCost
+from drivers.api import Heard, Rejected, Report, Request, Subscribed, Value
 from drivers.errors import BadFrame, DriverError, LinkDown, NoAnswer, Refused
 from gateway.links.listener import ListenerWorker
-from gateway.links.worker import LinkWorker, Polled
-from gateway.model import DeviceHealth, LinkHealth, Mark
+from gateway.links.worker import Polled
+from gateway.model import DeviceHealth, LinkHealth
 from tests.support.clock import ManualClock
-
-Answer = Callable[[Request], tuple[Value, ...]]
-
-
-@dataclass
-class ScriptedWire:
-    refuse_opens: int = 0
-    opens: int = 0
-    closes: int = 0
-    busy_s: float = 0.0
-
-    async def open(self) -> None:
-        self.opens += 1
-        if self.opens <= self.refuse_opens:
-            raise LinkDown("no such port")
-
-    async def close(self) -> None:
-        self.closes += 1
-
-
-@dataclass
-class ScriptedDevice:
-    """One request per point; ``answer`` decides, ``takes_s`` of the clock pass meanwhile."""
-
-    clock: ManualClock
-    answer: Answer = lambda request: tuple(1.0 for _ in request.points)
-    asked: list[float] = field(default_factory=list)
-
-    def plan(self, names: Sequence[str]) -> list[Request]:
-        return [Request((name,)) for name in names]
-
-    async def ask(self, request: Request) -> tuple[Value, ...]:
-        self.asked.append(self.clock.monotonic_s() - 1000.0)
-        await asyncio.sleep(0)
-        return self.answer(request)
-
-    def cost(self, request: Request) -> WireCost:
-        return WireCost(8, 9)
-
-    async def probe(self, request: Request) -> tuple[tuple[Value, ...], bytes, bytes]:
-        return await self.ask(request), b"", b""
-
-
-@dataclass
-class Notebook:
-    taken: list[tuple[str, tuple[str, ...], tuple[Value, ...]]] = field(default_factory=list)
-    missing: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
-
-    def prepare(self, device: str, points: tuple[str, ...]) -> Callable[[Sequence[Value], int], None]:
-        return lambda values, time_ms: self.taken.append((device, points, tuple(values)))
-
-    def missed(self, device: str, points: tuple[str, ...], mark: Mark, time_ms: int) -> None:
-        self.missing.append((device, points, str(mark)))
-
-
-@dataclass
-class Bench:
-    clock: ManualClock
-    wire: ScriptedWire
-    book: Notebook
-    health: LinkHealth
-    devices: dict[str, DeviceHealth]
-
-
-@asynccontextmanager
-async def running(
-    clock: ManualClock, polled: Sequence[Polled], wire: ScriptedWire | None = None
-) -> AsyncIterator[Bench]:
-    wire = wire or ScriptedWire()
-    bench = Bench(
-        clock, wire, Notebook(), LinkHealth("bus", "serial", "port"), {p.name: DeviceHealth(p.name) for p in polled}
-    )
-    worker = LinkWorker(wire, polled, bench.book, clock, bench.health, bench.devices, chance=lambda: 0.5)
-    task = asyncio.create_task(worker.run())
-    try:
-        await clock.advance(0)
-        yield bench
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    assert wire.closes >= 1
-
-
-def failing(error: DriverError) -> Answer:
-    def answer(request: Request) -> tuple[Value, ...]:
-        raise error
-
-    return answer
+from tests.support.link_bench import Bench, Notebook, ScriptedDevice, ScriptedWire, failing, running
 
 
 async def test_first_values_come_at_once_then_on_the_grid() -> None:
@@ -257,9 +169,15 @@ async def test_rounds_that_come_too_late_are_counted_not_piled_up() -> None:
 
 class ScriptedListener:
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Report | Rejected | Subscribed | LinkDown] = asyncio.Queue()
+        self.queue: asyncio.Queue[Heard | LinkDown] = asyncio.Queue()
+        self.acknowledged = 0
 
-    async def reports(self) -> AsyncGenerator[Report | Rejected | Subscribed, None]:
+    window = 100
+
+    def acknowledge(self, count: int) -> None:
+        self.acknowledged = count
+
+    async def reports(self) -> AsyncGenerator[Heard, None]:
         while True:
             item = await self.queue.get()
             if isinstance(item, LinkDown):
@@ -269,18 +187,14 @@ class ScriptedListener:
 
 @asynccontextmanager
 async def listening(clock: ManualClock) -> AsyncIterator[tuple[ScriptedListener, Bench]]:
-    listener = ScriptedListener()
-    bench = Bench(
-        clock, ScriptedWire(), Notebook(), LinkHealth("mq", "mqtt", "broker"), {"crane": DeviceHealth("crane")}
-    )
-    worker = ListenerWorker(
-        listener, {"crane": 2.0}, bench.book, clock, bench.health, bench.devices, {"crane": ("load_t",)}, lambda: 0.5
-    )
+    listener, book, health = ScriptedListener(), Notebook(), LinkHealth("mq", "mqtt", "broker")
+    devices = {"crane": DeviceHealth("crane")}
+    worker = ListenerWorker(listener, {"crane": 2.0}, book, clock, health, devices, {"crane": ("load_t",)}, lambda: 0.5)
     task = asyncio.create_task(worker.run())
     try:
         listener.queue.put_nowait(Subscribed())
         await clock.advance(0)
-        yield listener, bench
+        yield listener, Bench(clock, ScriptedWire(), book, health, devices, worker)
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -306,10 +220,25 @@ async def test_a_retained_message_of_unknown_age_is_no_reading() -> None:
     clock = ManualClock()
     async with listening(clock) as (listener, bench):
         listener.queue.put_nowait(report(9.9, retained=True))
-        listener.queue.put_nowait(report(1.0, retained=True, sent_at_ms=clock.wall_ms() - 5_000))
         await clock.advance(0)
-        assert [values for _, _, values in bench.book.taken] == [(1.0,)]
+        assert bench.book.taken == []
         assert bench.health.failures == {"stale_retained": 1}
+
+
+async def test_a_retained_message_is_never_a_fresh_reading_whatever_its_stamp_says() -> None:
+    """Fault 58: what the broker repeats may fill the past, but never raise an alarm or move a relay."""
+    clock = ManualClock()
+    async with listening(clock) as (listener, bench):
+        listener.queue.put_nowait(report(9.9, retained=True, sent_at_ms=clock.wall_ms()))
+        listener.queue.put_nowait(report(8.8, retained=True, sent_at_ms=clock.wall_ms() - 30_000))
+        listener.queue.put_nowait(report(7.7, retained=True, sent_at_ms=clock.wall_ms() - 31_000))
+        await clock.advance(0)
+        assert [values for _, _, values in bench.book.taken] == [(7.7,)]
+        assert bench.health.failures == {"retained": 2}
+        assert bench.devices["crane"].state == "waiting"
+        listener.queue.put_nowait(report(9.9, sent_at_ms=clock.wall_ms()))
+        await clock.advance(0)
+        assert bench.book.taken[-1][2] == (9.9,), "the same in a report is taken: the retained one was not it"
 
 
 async def test_a_retained_message_counts_once_however_often_it_is_repeated() -> None:

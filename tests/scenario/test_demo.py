@@ -23,7 +23,7 @@ def test_twenty_seconds_in_short_prints_one_object() -> None:
     assert summary["devices"] >= 8
     assert summary["devices_good"] == summary["devices"]
     assert summary["readings"] > 200
-    assert summary["bad_readings"] == 0
+    assert summary["bad_readings"] <= 3, "whether dust was sprayed is unknown until the cannon has reported"
     assert summary["minutes"] > 20
     assert summary["bytes_on_disk"] > 0
     assert summary["dropped_records"] == 0
@@ -39,7 +39,8 @@ def test_every_device_shows_a_good_value_history_grows_and_ctrl_c_ends_it(tmp_pa
         def all_good() -> Any:
             values = get_json(f"{url}/api/latest")
             good = {v["device"] for v in values or [] if v["mark"] == "N" and v["value"] is not None}
-            return good if len(good) >= 10 else None
+            known = get_json(f"{url}/api/devices")
+            return good if known and len(good) == len(known) else None
 
         devices = eventually(all_good, what=f"a good value of each device; {demo.log.read_text()[-2000:]}")
         assert {d["name"] for d in get_json(f"{url}/api/devices")} == devices

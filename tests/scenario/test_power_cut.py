@@ -43,7 +43,7 @@ def durable(site: Path) -> dict[tuple[str, str, int], float]:
 
 def stored(port: int) -> dict[tuple[str, str, int], float]:
     """Every point in the database."""
-    query = urllib.parse.urlencode({"db": "site", "epoch": "ms", "q": "SELECT * FROM energy"})
+    query = urllib.parse.urlencode({"db": "site", "epoch": "ms", "q": "SELECT * FROM energy, gateway"})
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/query?{query}", timeout=10) as answer:
         result: dict[str, Any] = json.load(answer)["results"][0]
     found: dict[tuple[str, str, int], float] = {}

@@ -47,7 +47,8 @@ class DemoDesk:
         self.events: list[Event] = []
         self.known: dict[str, Alarm] = {}
         now_ms = clock.wall_ms()
-        self.dust = self.tell("dust_pm10", "dust-1", "raised", now_ms - 25 * M, "alarm", DUST)
+        window = {"window_start_ms": now_ms - 40 * M, "window_end_ms": now_ms - 25 * M, "sprayed_minutes": 5}
+        self.dust = self.tell("dust_pm10", "dust-1", "raised", now_ms - 25 * M, "alarm", {**DUST, **window})
         self.night = self.tell("noise_night", "noise-1", "raised", now_ms - 9 * H, "warning", NOISE)
         self.tell("noise_night", "noise-1", "cleared", now_ms - 8 * H, "warning", {"lasted_ms": H}, self.night)
         self._start_ms = now_ms - now_ms % (24 * H) - 26 * H  # 22:00 UTC: fine for a made-up day

@@ -64,7 +64,7 @@ def value(device: str, metric: str, time_ms: int) -> float:
     if METRICS[metric].kind is Kind.COUNTER:
         return 18_000 + POWER_W.get(device, 900) / 3.6e6 * (seconds % 8e6)
     if METRICS[metric].kind is Kind.STATE:
-        return float(metric == "running" or (metric == "spraying" and seconds % 900 < 300))
+        return float(metric == "running" or (metric in ("spraying", "sprayed") and seconds % 900 < 300))
     if metric in BASE:
         middle, swing = BASE[metric]
         number = middle + swing * wave
@@ -96,12 +96,12 @@ class DemoLedger:
 class DemoBuffer:
     """Fulfils gateway.buffer.Buffer as far as the page asks."""
 
-    def __init__(self, stats: BufferStats, every_s: Mapping[tuple[str, str], float]) -> None:
+    def __init__(self, stats: BufferStats, every_s: dict[tuple[str, str], float]) -> None:
         self.now = stats
-        self._every_s = every_s
+        self.every_s = every_s
 
     async def recent(self, device: str, metric: str, from_ms: int, to_ms: int) -> list[tuple[int, float | None]]:
-        step_ms = int(self._every_s[device, metric] * 1000)
+        step_ms = int(self.every_s[device, metric] * 1000)
         return [(t, value(device, metric, t)) for t in range(from_ms // step_ms * step_ms, to_ms, step_ms)]
 
     def stats(self) -> BufferStats:
@@ -201,7 +201,7 @@ def make_demo(clock: Clock, *, simulated: bool = True) -> Demo:
     }
     links = {
         name: LinkHealth(name, kind, ADDRESSES[name], "up", now_ms - 8_100_000, None, 16_200, 16_188,
-                         {"no_answer": 9, "bad_frame": 3} if kind == "serial" else {}, 0, 0, 0.37)
+                         {"no_answer": 9, "bad_frame": 3} if kind == "serial" else {}, busy_share=0.37)
         for name, kind in LINKS.items()
     }  # fmt: skip
     health = {name: DeviceHealth(name, "good") for name in views}

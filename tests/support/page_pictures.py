@@ -1,6 +1,7 @@
 """Takes the pictures in docs/images: ``python -m tests.support.page_pictures docs/images http://127.0.0.1:8080``.
 
-The address is that of a demo that has run for a while; the picture of a site in trouble is of a made-up one.
+The address is that of a demo that has run for a while; the picture of a site in trouble is of a made-up one. With
+``--loop`` instead those of a ``demo --scenario dust`` that has just been started.
 """
 
 from __future__ import annotations
@@ -39,6 +40,26 @@ async def take(folder: Path, demo_url: str) -> None:
             await server.stop()
 
 
+async def take_loop(folder: Path, dust_url: str) -> None:
+    """Write what happens in ``sitegate demo --scenario dust``: the cannon at work, and the alarm when it is over."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        async with browser_tab(Path(profile)) as tab:
+            await tab.look(width=390, height=844)
+            await tab.open(dust_url.rstrip("/") + "/?lang=zh")
+            await tab.wait_for(
+                "document.querySelector('.output.on') && document.querySelector('.entries')", timeout_s=120
+            )
+            await tab.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+            await tab.evaluate("document.getElementById('outputs').scrollIntoView()")
+            await tab.picture(folder / "page-spray-zh.png")
+            await tab.look(width=1280, height=860)
+            await tab.evaluate("document.getElementById('language').click()")
+            await tab.evaluate("document.querySelector('[data-alarm^=pm10_spray]').click()")
+            await tab.wait_for("document.querySelector('#alarm .story .cleared')", timeout_s=180)
+            await tab.wait_for("document.querySelector('.timeline .marks .cleared')")
+            await tab.picture(folder / "page-alarm-en.png")
+
+
 async def _picture(tab: Tab, url: str, needed: str, file: Path) -> None:
     await tab.open("about:blank")  # an address that differs in its fragment only would not load again
     await tab.open(url)
@@ -48,4 +69,4 @@ async def _picture(tab: Tab, url: str, needed: str, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run((take_loop if "--loop" in sys.argv else take)(Path(sys.argv[1]), sys.argv[2]))

@@ -1,12 +1,14 @@
 // Puts the page together: builds it once per language, then only refreshes texts.
 
-import { closeAlarm, openAlarmFromAddress, refreshAlarms } from "./alarms.js";
+import { refreshAlarms } from "./alarms.js";
 import { byId, h, setClass, setText } from "./dom.js";
 import { clock, dayAndClock, duration } from "./format.js";
 import { chooseLanguage, otherLanguage, pick, setLanguage, t } from "./i18n.js";
 import { connect, nowMs, store } from "./live.js";
+import { refreshOutputs } from "./outputs.js";
 import { buildStatus, buildValues, refreshStatus, refreshValues } from "./overview.js";
 import { closeSheet, openFromAddress, refreshSheet } from "./sheet.js";
+import { closeAlarm, openAlarmFromAddress } from "./story.js";
 import { refreshTables } from "./tables.js";
 
 function build() {
@@ -23,7 +25,7 @@ function build() {
   byId("simulated").hidden = !simulated;
   setText(byId("simulated").firstElementChild, t("simulated"));
   byId("sections").setAttribute("aria-label", t("nav.label"));
-  byId("sections").replaceChildren(...["values", "devices", "links", "buffer"].map((id) =>
+  byId("sections").replaceChildren(...["outputs", "values", "devices", "links", "buffer"].filter((id) => id !== "outputs" || store.site.outputs).map((id) =>
     h("a", { href: `#${id}` }, t(`nav.${id}`))));
   setText(byId("foot"), t("foot", { version, started: dayAndClock(started_ms, timezone), zone: timezone }));
   buildStatus();
@@ -31,6 +33,7 @@ function build() {
   refresh();
   refreshTables();
   refreshAlarms(true);
+  refreshOutputs(true);
 }
 
 function openAddress(hash) {
@@ -60,6 +63,7 @@ function refreshConnection() {
 byId("language").addEventListener("click", () => {
   closeSheet();
   closeAlarm();
+  byId("hand").close();
   setLanguage(otherLanguage());
   build();
 });
@@ -86,6 +90,7 @@ connect({
     refresh();
     refreshTables();
     refreshAlarms();
+    refreshOutputs();
   },
 });
 setInterval(() => {

@@ -4,35 +4,38 @@ import { svg } from "./dom.js";
 import { clock, clockSeconds, dayAndClock, number, scale, written, zoneOffset } from "./format.js";
 import { compass, pick, t } from "./i18n.js";
 
-const HEIGHT = 260;
+const USUAL_HEIGHT = 260;
 const PAD = { left: 52, right: 14, top: 14, bottom: 26 };
 const TIME_STEPS_MIN = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440];
 
 /**
- * Draw a body of /api/history into ``node``. ``look``: {zone, metric (entry of /api/latest), states, limits (of /api/limits), readout(text)}.
- * Every point stands at the middle of its step.
+ * Draw a body of /api/history into ``node``. ``look``: {zone, metric (entry of /api/latest), states, limits (of /api/limits), readout(text),
+ * spans ({from_ms, to_ms, kind}), marks ({ms, kind, text}), height}. Every point stands at the middle of its step.
  */
 export function drawChart(node, history, look) {
-  const width = Math.max(280, node.clientWidth);
+  const width = Math.max(280, node.clientWidth), height = look.height ?? USUAL_HEIGHT;
   const half = (history.step_s * 1000) / 2;
   const points = history.points.map(([ms, mean, low, high]) => ({ ms: ms + half, mean, low, high }))
     .filter(({ ms }) => ms >= history.from_ms && ms <= history.to_ms);
   const range = valueRange(points, history.kind, look.limits);
   const x = (ms) => PAD.left + ((ms - history.from_ms) / (history.to_ms - history.from_ms)) * (width - PAD.left - PAD.right);
-  const y = (v) => HEIGHT - PAD.bottom - ((v - range.low) / (range.high - range.low)) * (HEIGHT - PAD.top - PAD.bottom);
+  const bottom = height - PAD.bottom;
+  const y = (v) => bottom - ((v - range.low) / (range.high - range.low)) * (bottom - PAD.top);
   const root = svg("svg", {
-    class: "chart", viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, tabindex: "0", role: "img",
+    class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, tabindex: "0", role: "img",
   });
   const gapMs = history.step_s ? history.step_s * 1500 : Math.max(3 * look.metric.every_s + 5, 15) * 1000;
   const runs = continuousRuns(points, gapMs);
   root.append(
-    gapShades(points, runs, history, x, look.nowMs),
+    spanShades(look.spans ?? [], history, x, bottom),
+    gapShades(points, runs, history, x, bottom, look.nowMs),
     valueAxis(range, y, width, look, history.kind),
-    timeAxis(history, x, look.zone),
+    timeAxis(history, x, bottom, look.zone),
     ...series(runs, history.kind, x, y),
     limitLines(look, y, width),
+    eventMarks(look.marks ?? [], x, bottom),
   );
-  addCursor(root, points.filter((p) => p.mean !== null), history, x, y, look, width);
+  addCursor(root, points.filter((p) => p.mean !== null), history, x, y, bottom, look, width);
   node.replaceChildren(root);
   return root;
 }
@@ -79,14 +82,29 @@ function continuousRuns(points, gapMs) {
   return runs;
 }
 
-function gapShades(points, runs, history, x, nowMs) {
+/** What was judged or sprayed, behind the line; short ones stay visible. */
+function spanShades(spans, history, x, bottom) {
+  return svg("g", { class: "spans" }, spans.map(({ from_ms, to_ms, kind }) => {
+    const start = x(Math.max(from_ms, history.from_ms)), stop = x(Math.min(to_ms, history.to_ms));
+    const sprayed = kind === "sprayed"; // a band at the foot: both may hold at once
+    return svg("rect", { class: kind, x: start, width: Math.max(1.5, stop - start), y: sprayed ? bottom - 10 : PAD.top, height: sprayed ? 10 : bottom - PAD.top });
+  }));
+}
+
+function eventMarks(marks, x, bottom) {
+  return svg("g", { class: "marks" }, marks.map(({ ms, kind, text }) => svg("g", { class: kind },
+    svg("title", {}, text), svg("line", { x1: x(ms), x2: x(ms), y1: PAD.top, y2: bottom }),
+    svg("circle", { cx: x(ms), cy: PAD.top, r: 4 }))));
+}
+
+function gapShades(points, runs, history, x, bottom, nowMs) {
   const group = svg("g", { class: "gaps" });
   const end = Math.min(history.to_ms, nowMs);
   const slack = history.step_s ? history.step_s * 1500 : 20_000;
   const shade = (from, to) => {
     const start = Math.max(from, history.from_ms), stop = Math.min(to, end);
     if (stop <= start) return;
-    group.append(svg("rect", { x: x(start), y: PAD.top, width: x(stop) - x(start), height: HEIGHT - PAD.top - PAD.bottom }));
+    group.append(svg("rect", { x: x(start), y: PAD.top, width: x(stop) - x(start), height: bottom - PAD.top }));
     if (x(stop) - x(start) > 60) {
       group.append(svg("text", { x: (x(start) + x(stop)) / 2, y: PAD.top + 16, "text-anchor": "middle" }, t("chart.gap")));
     }
@@ -132,7 +150,7 @@ function limitLines(look, y, width) {
   return group;
 }
 
-function timeAxis(history, x, zone) {
+function timeAxis(history, x, bottom, zone) {
   const group = svg("g", { class: "axis" });
   const span = history.to_ms - history.from_ms;
   const room = Math.max(2, Math.floor((x(history.to_ms) - x(history.from_ms)) / 70));
@@ -140,8 +158,8 @@ function timeAxis(history, x, zone) {
   const offset = zoneOffset(history.from_ms, zone);
   for (let ms = Math.ceil((history.from_ms + offset) / step) * step - offset; ms < history.to_ms; ms += step) {
     group.append(
-      svg("line", { class: "tick", x1: x(ms), x2: x(ms), y1: HEIGHT - PAD.bottom, y2: HEIGHT - PAD.bottom + 4 }),
-      svg("text", { x: x(ms), y: HEIGHT - 7, "text-anchor": "middle" }, clock(ms, zone)),
+      svg("line", { class: "tick", x1: x(ms), x2: x(ms), y1: bottom, y2: bottom + 4 }),
+      svg("text", { x: x(ms), y: bottom + PAD.bottom - 7, "text-anchor": "middle" }, clock(ms, zone)),
     );
   }
   return group;
@@ -164,8 +182,8 @@ function series(runs, kind, x, y) {
   return parts;
 }
 
-function addCursor(root, points, history, x, y, look, width) {
-  const line = svg("line", { class: "cursor", y1: PAD.top, y2: HEIGHT - PAD.bottom, visibility: "hidden" });
+function addCursor(root, points, history, x, y, bottom, look, width) {
+  const line = svg("line", { class: "cursor", y1: PAD.top, y2: bottom, visibility: "hidden" });
   const dot = svg("circle", { class: "cursor", r: 4.5, visibility: "hidden" });
   root.append(line, dot);
   let at = points.length - 1;

@@ -9,6 +9,7 @@ export const store = {
   links: [],
   values: new Map(), // "device metric" -> entry of /api/latest
   limits: [], // of /api/limits, kept by alarms.js
+  outputs: [], // of /api/outputs, kept by outputs.js
   states: new Map(), // metric -> {number: {en, zh}}
   connected: false,
   heardMs: null, // by our own clock, for durations only

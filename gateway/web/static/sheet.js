@@ -5,6 +5,7 @@ import { drawChart } from "./chart.js";
 import { number, percent, written } from "./format.js";
 import { pick, t } from "./i18n.js";
 import { fetchJson, keyOf, nowMs, store } from "./live.js";
+import { legend, spansOf } from "./timeline.js";
 
 /** Label -> how far back and how fine; 1 s means every single reading. */
 const RANGES = { "15m": [900_000, 1], "1h": [3_600_000, 60], "6h": [21_600_000, 60], "24h": [86_400_000, 300] };
@@ -12,7 +13,7 @@ const POINT_TEXTS = { gauge: "chart.minutes", level_db: "chart.minutes", directi
 const AGAIN_MS = { "15m": 5_000 };
 const AGAIN_DEFAULT_MS = 30_000;
 
-let open = null; // {entry, range, history, parts, asking, timer}
+let open = null; // {entry, range, history, spans, parts, asking, timer}
 
 /** An hour, or a quarter of one while the gateway has not run that long. */
 const usualRange = () => (nowMs() - store.site.started_ms < RANGES["15m"][0] ? "15m" : "1h");
@@ -24,6 +25,7 @@ export function openSheet(entry, range = usualRange()) {
     value: h("p", { class: "now" }),
     readout: h("p", { class: "readout muted", "aria-live": "polite" }),
     plot: h("div", { class: "plot" }),
+    legend: h("div", {}),
     words: h("dl", { class: "facts" }),
   };
   const ranges = h("div", { class: "ranges", role: "group", "aria-label": t("chart.range") }, Object.keys(RANGES).map((name) =>
@@ -34,9 +36,9 @@ export function openSheet(entry, range = usualRange()) {
       h("div", {}, h("h2", { id: "sheet-title" }, pick(entry.label)), h("p", { class: "muted" }, `${pick(device.label)} · ${device.zone}`)),
       parts.value,
       h("button", { type: "button", class: "ghost close", "aria-label": t("chart.close"), onclick: closeSheet }, "✕")),
-    ranges, parts.readout, parts.plot, parts.words,
+    ranges, parts.readout, parts.plot, parts.legend, parts.words,
   );
-  open = { entry, range, history: null, parts, asking: null, timer: null };
+  open = { entry, range, history: null, spans: [], parts, asking: null, timer: null };
   history.replaceState(null, "", `#/${entry.device}/${entry.metric}`);
   sheet.showModal();
   refreshSheet();
@@ -85,8 +87,11 @@ async function load() {
   const to = Math.round(nowMs());
   const { device, metric } = asked.entry;
   try {
-    asked.history = await fetchJson(
-      `/api/history?device=${device}&metric=${metric}&from=${to - span}&to=${to}&step=${step}`, asked.asking.signal);
+    const [found, spans] = await Promise.all([
+      fetchJson(`/api/history?device=${device}&metric=${metric}&from=${to - span}&to=${to}&step=${step}`, asked.asking.signal),
+      spansOf(device, metric, to - span, to, step, asked.asking.signal),
+    ]);
+    Object.assign(asked, { history: found, spans });
     if (open === asked) draw();
   } catch (error) {
     if (error.name === "AbortError" || open !== asked) return;
@@ -96,17 +101,18 @@ async function load() {
 }
 
 function draw() {
-  const { entry, history, parts } = open;
+  const { entry, history, spans, parts } = open;
   const minutes = history.step_s / 60;
   const idle = !history.step_s ? t("chart.raw")
     : t(POINT_TEXTS[history.kind] ?? "chart.minutelast", { n: number(minutes) });
   const empty = history.points.every(([, mean]) => mean === null);
   const readout = (text) => setText(parts.readout, text ?? (empty ? t("chart.empty") : idle));
   const chart = drawChart(parts.plot, history, {
-    zone: store.site.timezone, metric: entry, states: store.states.get(entry.metric), nowMs: nowMs(), readout,
+    zone: store.site.timezone, metric: entry, states: store.states.get(entry.metric), nowMs: nowMs(), readout, spans,
     limits: store.limits.filter((l) => l.now && l.device === entry.device && l.metric === entry.metric),
   });
   readout(null);
+  parts.legend.replaceChildren(legend([...new Set(spans.map((each) => each.kind))]));
   const facts = inWords(entry, history);
   chart.setAttribute("aria-label", `${pick(entry.label)}: ${facts.map(([name, text]) => `${name} ${text}`).join(", ")}`);
   parts.words.replaceChildren(...facts.map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text))));

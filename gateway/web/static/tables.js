@@ -59,7 +59,8 @@ function showDevices() {
 function showLinks() {
   byId("links").replaceChildren(h("h2", {}, t("nav.links")), h("div", { class: "cards" }, store.links.map((link) => {
     const level = { up: "ok", down: "fault" }[link.state] ?? "waiting";
-    const failures = Object.entries(link.failures).filter(([, n]) => n).map(([cause, n]) => `${t(`cause.${cause}`)} ${number(n)}`);
+    const causes = (counts) => Object.entries(counts).filter(([, n]) => n).map(([cause, n]) => `${t(`cause.${cause}`)} ${number(n)}`);
+    const failures = [...causes(link.failures), ...causes(link.write_failures).map((each) => t("link.onwrite", { each }))];
     return h("article", { class: "card" },
       h("header", {}, h("h3", {}, link.name), h("span", { class: "zone" }, t(`link.kind.${link.kind}`)),
         h("span", { class: "age" }, dot(level), t(`state.${link.state}`),
@@ -70,6 +71,7 @@ function showLinks() {
         fact(t("link.busy"), percent(link.busy_share), meter(link.busy_share, t("link.busy"))),
         fact(t("link.requests"), number(link.requests)),
         fact(t("link.answers"), number(link.answers)),
+        link.writes ? fact(t("link.writes"), number(link.writes)) : null,
         fact(t("link.late"), number(link.late_rounds)),
         fact(t("link.reconnects"), number(link.reconnects)),
         fact(t("link.devices"), number(link.devices.length)),
