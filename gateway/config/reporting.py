@@ -18,8 +18,8 @@ class ReportConfig(Model):
     """change: what differs from the last report by more than the deadband. all: every reading."""
     deadband: Annotated[float, Field(ge=0)] = 0.0
     """In the unit of each metric. States are reported at any change, whatever stands here."""
-    deadband_pct: Annotated[float, Field(ge=0, le=100)] = 0.0
-    """Percent of the value last reported, of directions percent of the circle. The larger deadband counts."""
+    deadband_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Percent of the value last reported, of directions of the circle, not for counters. The larger deadband counts."""
     min_interval: Duration | None = None
     """No default; a value is reported at most this often. What a device says of its quality goes at once."""
     max_interval: Duration = 600.0
@@ -29,7 +29,7 @@ class ReportConfig(Model):
 
     @model_validator(mode="after")
     def _agree(self) -> ReportConfig:
-        useless = {"deadband", "deadband_pct", "max_interval", "last_before"} & self.model_fields_set
+        useless = {"deadband", "deadband_percent", "max_interval", "last_before"} & self.model_fields_set
         if self.when == "all" and useless:
             raise ValueError(f"{min(useless)} belongs to when: change; remove it, or when: all")
         if self.min_interval is not None and self.when == "change" and self.min_interval > self.max_interval:
@@ -41,7 +41,7 @@ class ReportConfig(Model):
         return ReportRule(
             on_change=self.when == "change",
             deadband=self.deadband,
-            deadband_pct=self.deadband_pct,
+            deadband_percent=self.deadband_percent,
             min_s=self.min_interval or 0.0,
             max_s=self.max_interval if self.when == "change" else inf,
             last_before=self.last_before,

@@ -1,16 +1,16 @@
 """Which readings go on to the buffer and the sinks: on change beyond a deadband, at least and at most so often. Pure.
 
 Strategy: for every series the band around its last report is kept, and an answer whose values all lie in their bands
-is done with in two comparisons at C speed. Only when one does not, or when something is due, is the answer gone
-through value by value; what is to be reported of it becomes a record of its own. An old value is never sent again.
+is done with in two comparisons at C speed. Only what does not lie in its band, or is due, is looked at one by one;
+what is to be reported of an answer becomes a record of its own. An old value is never sent again.
 
 One series may come in several kinds of answers (rare points ride along with frequent ones), so what was reported is
-kept by series and the bands of an answer are looked up again when another answer has reported something.
+kept by series, and each series tells every answer that brings it of its band.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from operator import ge, le
@@ -45,7 +45,7 @@ class _Series:
     """Where it comes in, and at which position."""
     mark: str = ""
     """Nothing was reported yet."""
-    time_ms: int = 0
+    time_ms: int = -1
     low: float = inf
     """The band: what lies in it is no change. Empty (low above high) where there is none."""
     high: float = -inf
@@ -60,7 +60,7 @@ class _Series:
     def is_due(self, value: float | None, time_ms: int) -> bool:
         """True when a reading with the mark of the last report must be reported."""
         since_ms = time_ms - self.time_ms
-        if since_ms < 0 or since_ms > self.max_ms:
+        if since_ms > self.max_ms:
             return True
         if since_ms < self.min_ms:
             return False
@@ -74,12 +74,27 @@ class _Series:
         else:
             band = self._deadband(value)
             self.low, self.high = value - band, value + band
+        self._tell_answers()
+
+    def forget(self) -> None:
+        """The next reading is reported, whatever it is."""
+        self.mark, self.low, self.high = "", inf, -inf
+        self._tell_answers()
+
+    def _tell_answers(self) -> None:
+        for answer, place in self.answers:
+            answer.low[place], answer.high[place] = self.low, self.high
+            answer.due_ms[place] = self.time_ms + self.max_ms
+            if answer.newest_ms < self.time_ms:
+                answer.newest_ms = self.time_ms
 
     def _deadband(self, value: float) -> float:
         if self.kind is Kind.STATE:
             return 0.0
+        if self.kind is Kind.COUNTER:
+            return self.rule.deadband  # a percent of what a meter has counted in its life means nothing
         whole = _CIRCLE_DEG if self.kind is Kind.DIRECTION else abs(value)
-        band = max(self.rule.deadband, whole * self.rule.deadband_pct / 100)
+        band = max(self.rule.deadband, whole * self.rule.deadband_percent / 100)
         return band + abs(value) * ROUNDING if band else 0.0
 
     def withheld_before(self, time_ms: int) -> tuple[int, float] | None:
@@ -105,30 +120,29 @@ class _Answer:
         self.company = company
         """Positions of what no point of the device is: it goes with whatever else is reported."""
         self.last: Readings | None = None
-        self.version = -1
-        self.low: list[float] = []
-        self.high: list[float] = []
-        self.due_ms = -inf
+        self.newest_ms = max(each.time_ms for each in series)
+        """Of this answer, and of what another one has reported of its series."""
+        self.low = [each.low for each in series]
+        self.high = [each.high for each in series]
+        self.due_ms = [each.time_ms + each.max_ms for each in series]
+        self.first_due_ms = -inf
+        """No later than the first of ``due_ms``, which only move on."""
         self.shapes: dict[tuple[int, ...], tuple[str, ...]] = {}
         for place, each in enumerate(series):
             each.answers.append((self, place))
-
-    def look_up(self, version: int) -> None:
-        """Fetch bands and times of all series. Without a good last report of each there is no quick way."""
-        self.version = version
-        self.low = [each.low for each in self.series]
-        self.high = [each.high for each in self.series]
-        good = all(each.mark == Mark.GOOD for each in self.series)
-        self.due_ms = min(each.time_ms + each.max_ms for each in self.series) if good else -inf
 
     def holds(self, values: tuple[Any, ...]) -> bool:
         """True when each of these good values lies in its band."""
         return all(map(le, self.low, values)) and all(map(ge, self.high, values))
 
-    def forget(self) -> None:
-        """The next answer is reported whole."""
-        for each in self.series:
-            each.mark = ""
+    def in_question(self, readings: Readings) -> Iterable[int]:
+        """Positions of what may have to be reported; the others need no closer look."""
+        if not readings.all_good:
+            return range(len(readings.values))
+        values: tuple[Any, ...] = readings.values
+        rows = enumerate(zip(self.low, values, self.high, self.due_ms, strict=True))
+        time_ms = readings.time_ms
+        return [at for at, (low, value, high, due_ms) in rows if not low <= value <= high or time_ms > due_ms]
 
 
 class Reporter:
@@ -143,22 +157,17 @@ class Reporter:
         self._wall_ms = wall_ms
         self._series: dict[str, _Series] = {}
         self._answers: dict[tuple[str, ...], _Answer] = {}
-        self._version = 0
-        """Grows with each report: bands that were looked up before are old."""
 
     def put(self, readings: Readings) -> None:
         """Take a record and pass on what is to be reported of it. Late ones go on whole and change nothing else."""
         answer = self._answers.get(readings.metrics) or self._new_answer(readings.metrics)
-        time_ms, last = readings.time_ms, answer.last
-        if last is not None and time_ms <= last.time_ms:
-            self._late(answer, last, readings)
+        time_ms = readings.time_ms
+        if time_ms <= answer.newest_ms and self._is_late(answer, readings):
             return
-        if answer.version != self._version:
-            answer.look_up(self._version)
-        values = readings.values
-        if time_ms > answer.due_ms or not readings.all_good or not answer.holds(values):
+        if time_ms > answer.first_due_ms or not readings.all_good or not answer.holds(readings.values):
             self._one_by_one(answer, readings)
-        answer.last = readings
+            answer.first_due_ms = min(answer.due_ms)
+        answer.last, answer.newest_ms = readings, time_ms
 
     def _new_answer(self, metrics: tuple[str, ...]) -> _Answer:
         series = [self._series.get(metric) or self._new_series(metric) for metric in metrics]
@@ -175,21 +184,24 @@ class Reporter:
         self._series[metric] = series = _Series(metric, rule, METRICS[metric].kind, min_ms, max_ms)
         return series
 
-    def _late(self, answer: _Answer, last: Readings, readings: Readings) -> None:
-        """Pass on what comes out of its turn. It may lie between two reports, so the next answer goes whole."""
-        answer.forget()
-        self._version += 1
-        if last.time_ms <= self._wall_ms() + AHEAD_MS:
-            self._put(readings)
-        else:  # not late: our clock, or the device's, was set back
-            self._one_by_one(answer, readings)
-            answer.last = readings
+    def _is_late(self, answer: _Answer, readings: Readings) -> bool:
+        """Pass on what comes out of its turn. It may lie between two reports, so the next answer goes whole.
+
+        False when nothing is late, but a clock was set back: then the answer itself is that next one.
+        """
+        for each in answer.series:
+            each.forget()
+        if answer.newest_ms > self._wall_ms() + AHEAD_MS:
+            return False
+        self._put(readings)
+        return True
 
     def _one_by_one(self, answer: _Answer, readings: Readings) -> None:
         time_ms = readings.time_ms
         due: list[int] = []
         before: dict[int, dict[str, float]] = {}
-        for place, (each, value, mark) in enumerate(zip(answer.series, readings.values, readings.marks, strict=True)):
+        for place in answer.in_question(readings):
+            each, value, mark = answer.series[place], readings.values[place], readings.marks[place]
             if mark == each.mark and not each.is_due(value, time_ms):
                 continue
             due.append(place)
@@ -205,7 +217,6 @@ class Reporter:
         self._report(answer, readings, tuple(sorted({*due, *answer.company})) if answer.company else tuple(due))
 
     def _report(self, answer: _Answer, readings: Readings, places: tuple[int, ...]) -> None:
-        self._version += 1
         values, marks = readings.values, readings.marks
         for place in places:
             answer.series[place].reported(values[place], marks[place], readings.time_ms)

@@ -95,29 +95,34 @@ def test_a_step_stays_a_step_only_where_it_is_wanted() -> None:
 
 def test_the_deadband_is_no_more_than_the_decimals_say() -> None:
     bench = Bench(rules(voltage_l1_v=ReportRule(deadband=0.1)))
-    bench.feed(0, LOW)
-    assert LOW + 0.1 < HIGH, "a little, in binary"
-    assert bench.feed(1, HIGH) == []
-    assert bench.feed(2, HIGH + 0.01)
+    bench.feed(0, 4.1)
+    assert 4.1 + 0.1 < 4.2, "a little, in binary"
+    assert bench.feed(1, 4.2) == []
+    assert bench.feed(2, 4.21)
 
 
 def test_percent_counts_from_the_value_last_reported_and_the_larger_deadband_wins() -> None:
-    bench = Bench(rules(voltage_l1_v=ReportRule(deadband=1.0, deadband_pct=10.0, last_before=False)))
+    bench = Bench(rules(voltage_l1_v=ReportRule(deadband=1.0, deadband_percent=10.0, last_before=False)))
     values = [200.0, 219.0, 181.0, 221.0, 3.0, 3.9, 4.1, 5.2]
     reported = [bool(bench.feed(n, value)) for n, value in enumerate(values)]
     assert reported == [True, False, False, True, True, False, True, True]
+
+
+def test_a_percent_of_a_counter_means_nothing() -> None:
+    bench = Bench(rules(energy_import_kwh=ReportRule(deadband=2.0, deadband_percent=5.0, last_before=False)))
+    assert [bool(bench.feed(n, v)) for n, v in enumerate([90_000.0, 90_002.0, 90_003.0])] == [True, False, True]
 
 
 def test_a_direction_goes_round() -> None:
     bench = Bench(rules(wind_direction_deg=ReportRule(deadband=10.0, last_before=False)))
     reported = [bool(bench.feed(n, value)) for n, value in enumerate([355.0, 3.0, 346.0, 6.0, 357.0, 355.0])]
     assert reported == [True, False, False, True, False, True]
-    percent = Bench(rules(wind_direction_deg=ReportRule(deadband_pct=5.0, last_before=False)))
+    percent = Bench(rules(wind_direction_deg=ReportRule(deadband_percent=5.0, last_before=False)))
     assert [bool(percent.feed(n, v)) for n, v in enumerate([1.0, 18.0, 344.0, 342.0])] == [True, False, False, True]
 
 
 def test_a_state_is_reported_at_any_change() -> None:
-    bench = Bench(rules(output_1_on=ReportRule(deadband=5.0, deadband_pct=100.0, last_before=False)))
+    bench = Bench(rules(output_1_on=ReportRule(deadband=5.0, deadband_percent=100.0, last_before=False)))
     assert [bool(bench.feed(n, v)) for n, v in enumerate([0.0, 0.0, 1.0, 1.0, 0.0])] == [True, False, True, False, True]
 
 
@@ -229,6 +234,8 @@ def test_what_another_answer_has_overtaken_is_not_thinned() -> None:
     bench = Bench(rules(voltage_l1_v=ReportRule(deadband=1.0), current_l1_a=ReportRule(deadband=1.0)))
     bench.feed(10, 230.0, 5.0)
     assert seen(bench.feed(8, 230.0, metrics=[VOLTAGE])) == [(8, {VOLTAGE: 230.0})]
+    bench.feed(20, 250.0, metrics=[VOLTAGE])
+    assert seen(bench.feed(15, 230.0, 5.0)) == [(15, {VOLTAGE: 230.0, CURRENT: 5.0})]
 
 
 def test_a_clock_set_back_makes_nothing_late() -> None:
@@ -250,7 +257,7 @@ REPORTS = st.builds(
     ReportRule,
     on_change=st.sampled_from([True, True, True, False]),
     deadband=st.sampled_from([0.0, 0.5, 3.0]),
-    deadband_pct=st.sampled_from([0.0, 10.0]),
+    deadband_percent=st.sampled_from([0.0, 10.0]),
     min_s=st.sampled_from([0.0, 1.0, 5.0]),
     max_s=st.sampled_from([5.0, 20.0, float("inf")]),
     last_before=st.booleans(),
@@ -276,7 +283,7 @@ def played(reports: Mapping[str, ReportRule], answers: Answers) -> tuple[Bench, 
 
 
 def band(report: ReportRule, value: float) -> float:
-    return max(report.deadband, abs(value) * report.deadband_pct / 100)
+    return max(report.deadband, abs(value) * report.deadband_percent / 100)
 
 
 @given(REPORTS, REPORTS, ANSWERS)
