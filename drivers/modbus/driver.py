@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, cast
 
 from drivers.api import Notes, Request, Value, WireCost, Withheld
-from drivers.errors import Refused
+from drivers.errors import BadFrame, NoAnswer, Refused
 from drivers.modbus import points as codec
 from drivers.modbus.conversation import Conversation
 from drivers.modbus.frames import Exchange, rtu_read, rtu_reply, rtu_write, tcp_read, tcp_write
@@ -196,16 +196,15 @@ class ModbusDevice:
         return request.decode(payload)
 
     async def _learn(self, question: Question) -> None:
-        given: bool | None = None
         try:
             await self._conversation.read(question.read, rtu_reply(question.read))
-            given = True
-        except Refused as why:
-            if why.code not in ILLEGAL:
+        except (NoAnswer, BadFrame, Refused) as why:
+            if not isinstance(why, Refused) or why.code not in ILLEGAL:
+                self.planner.answered(question.wall, None)
                 raise
-            given = False
-        finally:
-            self.planner.answered(question.wall, given)
+            self.planner.answered(question.wall, False)
+        else:
+            self.planner.answered(question.wall, True)
 
     async def write(self, point: str, raw: float, hold_s: float | None = None) -> None:
         """As ``drivers.api.Device.write``. The device confirms that it understood, not that the valve moved.

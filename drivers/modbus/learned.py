@@ -69,9 +69,7 @@ def search(spans: Sequence[Span], longest_before: int) -> Generator[tuple[int, i
     return Found(tuple(refused), tuple(apart), longest)
 
 
-def _longest_given(
-    spans: Sequence[Span], low: int, given: int, refused: int
-) -> Generator[tuple[int, int], bool, int]:
+def _longest_given(spans: Sequence[Span], low: int, given: int, refused: int) -> Generator[tuple[int, int], bool, int]:
     """Return the length of the longest block from ``spans[low]`` that is given: to ``given`` is, to ``refused`` not."""
     while refused - given > 1:
         middle = (given + refused) // 2
@@ -172,7 +170,7 @@ class Learner:
         if given:
             self._silences = 0
             self.given(wall.table, wall.start, wall.end - wall.start)
-        if self._search is not None:
+        if self._search is not None and wall == self._question:
             self._go_on(given, now_s)
             return
         for kept in (self._refused, self._apart):

@@ -23,6 +23,7 @@ _PATIENCE = 8
 """A wire that never falls quiet is reported after this many times the quiet time that was asked for."""
 _KEPT = 4096
 """Bytes of one exchange that are kept for ``last_frames`` and error texts."""
+_HINT = " (no answer was ever understood here: compare speed and parity; no two devices may have one address)"
 _DOUBT_TIMES = 3
 """For so many time-outs after a request without an answer the next answer is doubted."""
 _MARGIN = 1.25
@@ -72,6 +73,7 @@ class Line:
         self._last_byte_s = 0.0
         self._distrust_s = 0.0  # quiet time owed before the next request; 0: the last exchange ended well
         self._sent_s = 0.0
+        self._understood = False  # an answer came on this wire
         self._unanswered_s: dict[bytes, float] = {}  # like -> when the last request without an answer was sent
 
     async def open(self) -> None:
@@ -116,7 +118,7 @@ class Line:
                 answer = await self._ask(request, take, timeout_s, matched)
                 if like in self._unanswered_s:
                     await self._expect_no_other(like, timeout_s)
-                good = True
+                good = self._understood = True
                 return answer
             except Refused:
                 good = True
@@ -192,7 +194,8 @@ class Line:
         silent = not waiting if matched else count == 0 or bool(echo)
         if silent:
             raise NoAnswer(f"no answer within {timeout_s:g} s")
-        raise BadFrame(f"{count} bytes came within {timeout_s:g} s but no answer: {received[:16].hex(' ')}")
+        hint = "" if self._understood else _HINT
+        raise BadFrame(f"{count} bytes came within {timeout_s:g} s but no answer{hint}: {received[:16].hex(' ')}")
 
     async def _expect_no_other(self, like: bytes, timeout_s: float) -> None:
         """What came may be the late answer to an earlier request: then the one to this request comes as late."""

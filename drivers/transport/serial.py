@@ -17,6 +17,7 @@ from drivers.transport.inbox import ConnectedStream, Connection
 
 Parity = Literal["none", "even", "odd"]
 
+_SIZE = {5: termios.CS5, 6: termios.CS6, 7: termios.CS7, 8: termios.CS8}
 _PARITY = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 
 
@@ -48,16 +49,7 @@ class SerialStream(ConnectedStream):
         await self.close()
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await serial_asyncio_fast.create_serial_connection(
-                loop,
-                lambda: Connection(self.port),
-                self.port,
-                baudrate=self.baudrate,
-                parity=_PARITY["none" if _is_pty(self.port) else self.parity],
-                stopbits=self.stop_bits,
-                bytesize=self.bytesize,
-                exclusive=True,
-            )
+            port = await loop.run_in_executor(None, self._open_port)
         except termios.error:
             raise LinkDown(
                 f"{self.port} does not do {self.baudrate} baud, {self.bytesize} data bits, parity {self.parity}, "
@@ -65,7 +57,37 @@ class SerialStream(ConnectedStream):
             ) from None
         except (OSError, ValueError) as why:  # SerialException is an OSError
             raise LinkDown(open_failure(self.port, _error_number(why), str(why))) from None
+        _, connection = await serial_asyncio_fast.connection_for_serial(loop, lambda: Connection(self.port), port)
         await self._use(cast(Connection, connection))
+
+    def _open_port(self) -> serial.Serial:
+        """Open and make sure that the settings hold. Blocks. Raises termios.error, OSError."""
+        port = serial.Serial(
+            self.port,
+            baudrate=self.baudrate,
+            parity=_PARITY["none" if _is_pty(self.port) else self.parity],
+            stopbits=self.stop_bits,
+            bytesize=self.bytesize,
+            timeout=0,
+            write_timeout=0,
+            exclusive=True,
+        )
+        if not self._holds_on(port.fileno()):
+            port.close()
+            raise termios.error(errno.EINVAL, "other settings hold")
+        return port
+
+    def _holds_on(self, fd: int) -> bool:
+        """Some adapters take any setting and keep their own: ask what holds."""
+        _, _, flags, _, _, speed, _ = termios.tcgetattr(fd)
+        common = getattr(termios, f"B{self.baudrate}", None)
+        held_parity = "none" if not flags & termios.PARENB else "odd" if flags & termios.PARODD else "even"
+        return (
+            (common is None or speed == common)
+            and flags & termios.CSIZE == _SIZE[self.bytesize]
+            and bool(flags & termios.CSTOPB) == (self.stop_bits == 2)
+            and (_is_pty(self.port) or held_parity == self.parity)
+        )
 
 
 def _is_pty(port: str) -> bool:

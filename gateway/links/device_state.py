@@ -32,7 +32,7 @@ def note_round(health: DeviceHealth, *, answered: int, refused: int, failed: int
             log.warning("device refuses points", device=health.name, reason=health.last_error)
 
 
-def note_silence(health: DeviceHealth, chance: float) -> float:
+def note_silence(health: DeviceHealth, chance: float, at_least_s: float = 0.0) -> float:
     """Note a round without any answer; return how long to leave the device alone (0: next round as usual)."""
     health.failures_in_row += 1
     if health.failures_in_row < SILENT_AFTER:
@@ -43,5 +43,6 @@ def note_silence(health: DeviceHealth, chance: float) -> float:
     wait_s = delay_s(
         health.failures_in_row - SILENT_AFTER + 1, first_s=SILENT_FIRST_S, cap_s=SILENT_CAP_S, chance=chance
     )
+    wait_s = max(wait_s, at_least_s)
     health.next_try_in_s = wait_s
     return wait_s

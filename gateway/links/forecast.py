@@ -14,7 +14,9 @@ TURNAROUND_S = 0.02
 TCP_ROUND_TRIP_S = 0.005
 FULL = 0.9
 """A wire that is planned to be busier than this has no room for retries and late devices."""
-_ROUND_PERIODS = (0.2, 0.5, 1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600)
+_PERIODS = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
+_MUCH_SLOWER = 10
+"""One device alone is not made slower than by this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +64,24 @@ def at_speed(loads: Sequence[Load], *, char_s: float, silence_s: float) -> float
 
 
 def slower(loads: Sequence[Load]) -> dict[str, float]:
-    """Return which devices to read more rarely, and how often (s), so that the wire has room again.
+    """Return which devices to read more rarely, and how often (``every``, s), so that the wire has room again.
 
-    The one that takes most of the wire, if that is enough; else all of them in proportion.
+    The one that takes most of the wire, if that is enough; else all of them in proportion. {} when there is room.
     """
-    by_device = _shares(loads)
-    total = sum(by_device.values())
-    if total <= FULL:
+    if share_of(loads) <= FULL:
         return {}
+    by_device = _shares(loads)
+    fastest = {name: min(load.period_s for load in loads if load.device == name) for name in by_device}
     greedy = max(by_device, key=by_device.__getitem__)
-    fastest = min((load for load in loads if load.device == greedy), key=lambda load: load.period_s)
-    room = FULL - (total - fastest.share)
-    if room > FULL / 10:
-        return {greedy: _round_up(fastest.wire_s / room)}
-    fastest_of = {name: min(x.period_s for x in loads if x.device == name) for name in by_device}
-    return {name: _round_up(period_s * total / FULL) for name, period_s in fastest_of.items()}
+    for period_s in _PERIODS:
+        if period_s <= _MUCH_SLOWER * fastest[greedy] and _share_with(loads, {greedy: period_s}) <= FULL:
+            return {greedy: period_s}
+    times = 1.0
+    while True:
+        times *= 1.25
+        every_s = {name: _round_up(period_s * times) for name, period_s in fastest.items()}
+        if _share_with(loads, every_s) <= FULL:
+            return every_s
 
 
 def split(loads: Sequence[Load]) -> list[list[str]]:
@@ -104,6 +109,11 @@ def _shares(loads: Sequence[Load]) -> dict[str, float]:
     return shares
 
 
+def _share_with(loads: Sequence[Load], every_s: Mapping[str, float]) -> float:
+    """The share when these devices are read no more often than this."""
+    return sum(load.wire_s / max(load.period_s, every_s.get(load.device, 0.0)) for load in loads)
+
+
 def _round_up(period_s: float) -> float:
     """The next period that a person would write."""
-    return next((float(p) for p in _ROUND_PERIODS if p >= period_s), math.ceil(period_s / 3600) * 3600.0)
+    return next((p for p in _PERIODS if p >= period_s), math.ceil(period_s / 3600) * 3600.0)

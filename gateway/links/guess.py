@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 from drivers.api import Device, PolledDriver, Value
-from drivers.errors import BadFrame, DriverError, LinkDown, NoAnswer
+from drivers.errors import DriverError, LinkDown, NoAnswer
 from drivers.registry import load as load_driver
 from drivers.sighting import Sighting
 from drivers.transport.line import Line
@@ -62,8 +62,10 @@ async def guess(line: Line, sighting: Sighting, profiles: Iterable[Profile], tim
     return [g for g in guesses if g.score >= guesses[0].score / 2]
 
 
-def is_sure(guesses: list[Guess]) -> bool:
-    """True when the first one stands out."""
+def is_sure(guesses: Sequence[Guess], sighting: Sighting) -> bool:
+    """True when the first one stands out, or is the only one for a kind that the device itself told."""
+    if len(guesses) == 1 and sighting.limits:
+        return True
     if not guesses or guesses[0].score < _ENOUGH:
         return False
     return len(guesses) == 1 or guesses[0].score >= _CLEAR * guesses[1].score
@@ -82,7 +84,7 @@ async def _try(device: Device, profile: Profile) -> Guess:
             raw = await device.ask(request)
         except LinkDown:
             raise
-        except (NoAnswer, BadFrame, DriverError) as why:
+        except DriverError as why:
             verdicts += ["refused"] * len(request.points)
             failed += 1
             if not answered and (failed > 1 or isinstance(why, NoAnswer)):

@@ -44,6 +44,21 @@ class LinkState:
                 device.state = "waiting"
         self._up_s = self._clock.monotonic_s()
 
+    def heard(self, anybody: bool) -> bool:
+        """Note whether any of several devices answers; True when they do again after none did.
+
+        A wire that is open and dead is neither up nor down: the adapter is there, and what hangs on it is not.
+        """
+        health, state = self._health, "up" if anybody else "silent"
+        if health.state == state:
+            return False
+        health.state, health.since_ms = state, self._clock.wall_ms()
+        if anybody:
+            log.info("devices answer again", link=health.name)
+        else:
+            log.warning("no device on the link answers", link=health.name, address=health.address)
+        return anybody
+
     def went_down(self, why: LinkDown) -> bool:
         """Note a loss or another failed try; return True for the loss itself."""
         health = self._health

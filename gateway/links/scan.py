@@ -65,6 +65,7 @@ class Survey:
     ways: Sequence[SerialLink | TcpLink]
     found: list[Found] = field(default_factory=list)
     failure: str | None = None
+    """Why the wire, or one of its settings, could not be scanned."""
     complete: bool = False
 
 
@@ -102,20 +103,20 @@ def setting_of(link: SerialLink | TcpLink) -> str:
 
 
 async def scan(survey: Survey, effort: Effort, profiles: Sequence[Profile], on_step: OnStep) -> None:
-    """Fill ``survey``. Raises nothing of the wire's: what keeps it from being scanned is ``survey.failure``."""
+    """Fill ``survey``. Raises nothing of the wire's: why a setting could not be scanned is ``survey.failure``."""
     ways = [_Way(survey, link, effort, profiles, on_step) for link in survey.ways]
-    try:
-        for ask in (_Way.ask_the_usual, _Way.ask_the_rest):
-            for way in ways:
+    for ask in (_Way.ask_the_usual, _Way.ask_the_rest):
+        for way in list(ways):
+            try:
                 await ask(way)
-                if survey.found and not effort.every_setting:
-                    break
-            if survey.found:
+            except LinkDown as why:  # gone, or a setting that the adapter does not do
+                survey.failure = survey.failure or str(why)
+                ways.remove(way)
+            if survey.found and not effort.every_setting:
                 break
-    except LinkDown as why:
-        survey.failure = str(why)
-    else:
-        survey.complete = True
+        if survey.found:
+            break
+    survey.complete = survey.failure is None
 
 
 class _Way:
@@ -193,6 +194,9 @@ class _Way:
 
     async def _note(self, sighting: Sighting) -> None:
         """Keep the device first, so that a scan that is stopped while guessing still has it."""
+        sent, received = self._line.last_frames
+        if isinstance(self._link, SerialLink) and received.startswith(sent):
+            self._link = self._link.model_copy(update={"echo": True})
         guesses: list[Guess] = []
         self._survey.found.append(Found(self._link, sighting, guesses))
         timeout_s = max(_MIN_GUESS_S, _GUESS_PATIENCE * self._effort.timeout_s)

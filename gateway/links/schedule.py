@@ -70,6 +70,21 @@ def due(rhythms: Sequence[Rhythm], now_s: float) -> list[Round]:
     return rounds
 
 
+def riders(rhythms: Iterable[Rhythm], turn: Round, now_s: float) -> list[Rhythm]:
+    """Return the slower rhythms of the same device that come due before this round comes again.
+
+    They may ride along, since they would need a turn of their own otherwise.
+    """
+    fastest_s = min(r.period_s for r in turn.rhythms)
+    again_s = min(held(r, now_s)[0].due_s for r in turn.rhythms)
+    return [r for r in rhythms if r.device == turn.device and r.period_s > fastest_s and now_s < r.due_s < again_s]
+
+
+def ridden(rhythm: Rhythm) -> Rhythm:
+    """Return a rhythm that rode along before it was due, with the time after that on the grid."""
+    return held(rhythm, rhythm.due_s)[0]
+
+
 def wake_s(rhythms: Iterable[Rhythm]) -> float:
     """Return when the next rhythm is due; infinity when there is none."""
     return min((rhythm.due_s for rhythm in rhythms), default=math.inf)

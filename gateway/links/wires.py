@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, cast
 from zoneinfo import ZoneInfo
 
-from drivers.api import Listener, PolledDriver
+from drivers.api import LearningDevice, Listener, PolledDriver
 from drivers.registry import asks
 from drivers.registry import load as load_driver
 from drivers.transport.line import Line
@@ -14,6 +14,7 @@ from drivers.transport.serial import SerialStream, character_s, modbus_silence_s
 from drivers.transport.tcp import TcpStream
 from gateway.config.loader import LoadedDevice
 from gateway.config.site import Hj212ServerLink, HttpLink, Link, MqttLink, SerialLink, TcpLink
+from gateway.links.notebook import Notebook
 from gateway.links.worker import Polled
 
 _HJ212_IDLE_S = 300.0
@@ -46,10 +47,13 @@ def make_line(link: SerialLink | TcpLink, drain_s: float | None = None) -> Line:
     )
 
 
-def polled(device: LoadedDevice, line: Line, timeout_s: float) -> Polled:
-    """Return a device as its link worker wants it."""
+def polled(device: LoadedDevice, line: Line, timeout_s: float, notebook: Notebook | None = None) -> Polled:
+    """Return a device as its link worker wants it. ``notebook``: where it keeps what it learns."""
     driver = cast(PolledDriver, load_driver(device.profile.driver))
     opened = driver.open_device(line, device.address, device.points, device.profile.limits, timeout_s)
+    if notebook is not None and isinstance(opened, LearningDevice):
+        identity = f"{device.config.link} {device.profile.name} {device.address}"
+        opened.keep_notes(notebook.page(device.name, identity))
     return Polled(device.name, opened, {name: rule.every_s for name, rule in device.rules.items()})
 
 

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Protocol
 
-from drivers.api import Device, Request, Value
+from drivers.api import Device, LearningDevice, Request, Value, Withheld
 from drivers.errors import BadFrame, DriverError, LinkDown, NoAnswer, Refused
 from gateway.clock import Clock
 from gateway.links import Intake, Take
 from gateway.links.device_state import SILENT_AFTER, note_round, note_silence
 from gateway.links.link_state import LinkState
 from gateway.links.out_of_turn import Order, OutOfTurn
-from gateway.links.schedule import Rhythm, Round, due, held, postponed, recalled, rhythms_of, wake_s
+from gateway.links.schedule import Rhythm, Round, due, held, postponed, recalled, rhythms_of, ridden, riders, wake_s
 from gateway.model import DeviceHealth, LinkHealth, Mark
 
 REOPEN_AFTER_S = 30.0
+PROBE_REST = 9
+"""A silent device rests so many times as long as asking all the silent ones takes: a tenth of the wire is theirs."""
+QUESTIONS = 16
+"""So many requests may follow a round to learn what its device refuses; the rest waits for the next one."""
 
 
 class Wire(Protocol):
     """What the worker needs of a drivers.transport.line.Line."""
 
     busy_s: float
+    bytes_discarded: int
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -72,6 +77,9 @@ class LinkWorker:
         self._state = LinkState(health, device_health, clock, chance)
         self._chance = chance
         self._plans: dict[tuple[str, tuple[str, ...]], list[_Step]] = {}
+        self._learning = {d.name: d.device for d in devices if isinstance(d.device, LearningDevice)}
+        self._revisions = {name: device.revision for name, device in self._learning.items()}
+        self._rides: dict[tuple[str, tuple[str, ...], tuple[str, ...]], bool] = {}
         self._rhythms: list[Rhythm] = []
         self._busy_mark = (clock.monotonic_s(), 0.0)
         self._opened_s = 0.0
@@ -88,6 +96,7 @@ class LinkWorker:
                     await self._wire.open()
                     self._state.came_up()
                     self._opened_s, self._proven = self._clock.monotonic_s(), False
+                    self._recall(*self._devices)
                     self._orders.accept()
                     await self._poll()
                 except LinkDown as why:
@@ -134,29 +143,87 @@ class LinkWorker:
             if not rounds:
                 await self._orders.nap(self._clock, wake_s(self._rhythms) - now_s)
                 continue
+            failing = [turn for turn in rounds if self._device_health[turn.device].failures_in_row]
             for turn in rounds:
+                if turn not in failing:
+                    await self._hold(turn)
+            for turn in failing[:1]:  # one time-out, then the others again
                 await self._hold(turn)
-            await self._reopen_if_all_are_silent()
+            await self._look_at_the_wire()
 
-    async def _reopen_if_all_are_silent(self) -> None:
+    def _silent(self) -> set[str]:
+        """Return the devices that do not answer, as far as their rounds have told."""
+        return {name for name in self._devices if self._device_health[name].failures_in_row >= SILENT_AFTER}
+
+    async def _look_at_the_wire(self) -> None:
         """Nobody answers: the devices may be off, or the wire only looks alive (half-open TCP, stuck adapter)."""
-        silent = all(self._device_health[name].failures_in_row >= SILENT_AFTER for name in self._devices)
+        alone, silent = len(self._devices) == 1, self._silent() == set(self._devices)
+        if not alone and self._state.heard(not silent):
+            self._recall(*self._devices)
         now_s = self._clock.monotonic_s()
         if silent and now_s - self._opened_s >= REOPEN_AFTER_S:
             await self._reopen()
 
     async def _hold(self, turn: Round) -> None:
         """Hold one round of one device and set its rhythms to their next time."""
-        answered = await self._ask_all(turn.device, self._steps(turn.device, turn.points))
-        leave_s = 0.0 if answered else note_silence(self._device_health[turn.device], self._chance())
+        points, riding = self._joined(turn)
+        began_s = self._clock.monotonic_s()
+        answered = await self._ask_all(turn.device, self._steps(turn.device, points))
+        if answered:
+            await self._learn(turn.device)
         now_s = self._clock.monotonic_s()
+        leave_s = 0.0 if answered else self._leave_alone_s(turn.device, now_s - began_s)
         for rhythm in turn.rhythms:
-            after, skipped = held(rhythm, now_s)
+            # What others made late is followed at once by what is due by now: no round is lost to their time-outs.
+            after, skipped = held(rhythm, began_s if now_s - began_s < rhythm.period_s else now_s)
             self._health.late_rounds += skipped
             if leave_s:
                 after = postponed(after, now_s + leave_s)
             self._rhythms[self._rhythms.index(rhythm)] = after
+        if answered:
+            self._rhythms = [ridden(r) if r in riding else r for r in self._rhythms]
         self._note_busy(now_s)
+
+    def _leave_alone_s(self, name: str, spent_s: float) -> float:
+        """Note a round that met silence for ``spent_s``; return how long to leave the device alone."""
+        health, silent = self._device_health[name], self._silent() | {name}
+        shared = silent != set(self._devices)
+        return note_silence(health, self._chance(), PROBE_REST * len(silent) * spent_s if shared else 0.0)
+
+    def _joined(self, turn: Round) -> tuple[tuple[str, ...], list[Rhythm]]:
+        """Return what to read in this round: what is due, and what comes due soon where that is cheaper now."""
+        points, riding = turn.points, []
+        device = self._learning.get(turn.device)
+        if device is not None:
+            self._renew_plans(turn.device, device)
+            for rhythm in riders(self._rhythms, turn, self._clock.monotonic_s()):
+                key = (turn.device, points, rhythm.points)
+                if key not in self._rides:
+                    self._rides[key] = device.rides(points, rhythm.points)
+                if self._rides[key]:
+                    points += rhythm.points
+                    riding.append(rhythm)
+        return points, riding
+
+    def _renew_plans(self, name: str, device: LearningDevice) -> None:
+        """Forget what was planned before the device taught something new."""
+        if device.revision != self._revisions[name]:
+            self._revisions[name] = device.revision
+            self._plans = {key: steps for key, steps in self._plans.items() if key[0] != name}
+            self._rides = {key: joins for key, joins in self._rides.items() if key[0] != name}
+
+    async def _learn(self, name: str) -> None:
+        """Ask what the device's driver wants to know; never before a write."""
+        device = self._learning.get(name)
+        if device is None:
+            return
+        for _ in range(QUESTIONS):
+            if (question := device.question()) is None:
+                return
+            try:
+                await self._ask(device, question, retry=True)
+            except (NoAnswer, BadFrame, Refused):
+                return
 
     def _steps(self, name: str, points: tuple[str, ...]) -> list[_Step]:
         """Return the requests that read these points of a device; planned once."""
@@ -171,12 +238,20 @@ class LinkWorker:
     async def _ask_all(self, name: str, steps: list[_Step]) -> bool:
         """Ask each request once (a spoilt one twice). Return whether the device said anything."""
         device, health = self._devices[name].device, self._device_health[name]
-        answered, refused, failed = 0, 0, 0
+        answered, refused, failed, withheld = 0, 0, 0, 0
+        if health.failures_in_row >= SILENT_AFTER:
+            steps = sorted(steps, key=lambda step: sum(astuple(device.cost(step.request))))  # one cheap probe
+        usual = health.failures_in_row == 0 and health.last_answer_ms is not None
         for position, step in enumerate(steps):
             if self._orders:
                 await self._serve_orders()
+            if isinstance(step.request, Withheld):
+                health.last_error = step.request.why
+                withheld += 1
+                self._miss(name, step.request, Mark.FAULT)
+                continue
             try:
-                values = await self._ask(device, step.request, retry=health.failures_in_row == 0)
+                values = await self._ask(device, step.request, retry=usual)
             except NoAnswer as why:
                 health.last_error = str(why)
                 failed += 1
@@ -196,6 +271,10 @@ class LinkWorker:
             else:
                 answered += 1
                 step.take(values, self._clock.wall_ms())
+        if withheld and not answered + refused + failed:
+            return True  # nothing was asked, so nothing was heard
+        if answered:
+            refused += withheld
         note_round(health, answered=answered, refused=refused, failed=failed, now_ms=self._clock.wall_ms())
         if answered + refused == 0:
             return False
@@ -283,15 +362,20 @@ class LinkWorker:
         self._proven = True
         health = self._device_health[name]
         if health.next_try_in_s is not None:
-            now_s = self._clock.monotonic_s()
-            self._rhythms = [recalled(r, now_s) if r.device == name else r for r in self._rhythms]
+            self._recall(name)
         health.failures_in_row, health.next_try_in_s = 0, None
+
+    def _recall(self, *names: str) -> None:
+        """Ask these at their next time again, whatever their silence has earned them."""
+        now_s = self._clock.monotonic_s()
+        self._rhythms = [recalled(r, now_s) if r.device in names else r for r in self._rhythms]
 
     def _miss(self, name: str, request: Request, mark: Mark) -> None:
         self._intake.missed(name, request.points, mark, self._clock.wall_ms())
 
     def _note_busy(self, now_s: float) -> None:
         """Refresh the share of time in which the wire was in use, over windows of ten seconds."""
+        self._health.discarded_bytes = self._wire.bytes_discarded
         since_s, busy_s = self._busy_mark
         if now_s - since_s >= 10.0:
             self._health.busy_share = min(1.0, (self._wire.busy_s - busy_s) / (now_s - since_s))

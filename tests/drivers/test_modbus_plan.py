@@ -9,8 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from drivers.modbus.plan import Block, Limits, plan
+from drivers.modbus.plan import Block, Limits, Prices, Wall, payload_bytes, plan, wire_s
+from drivers.modbus.planner import Planner
 from drivers.modbus.points import BIT_TABLES, Point
+from drivers.transport.line import Line
+from drivers.transport.loopback import pair
 
 
 def holding(*spans: tuple[int, int]) -> dict[str, Point]:
@@ -108,10 +111,14 @@ LIMITS = st.builds(
 )
 
 
-def allowed(points: list[Point], limits: Limits) -> bool:
+def allowed(
+    points: list[Point], limits: Limits, named: list[Point] | None = None, walls: list[Wall] | None = None
+) -> bool:
     """Tell whether one block may bring exactly these points: the promises, written down naively."""
     start, end = min(p.address for p in points), max(p.end for p in points)
-    read = {a for p in points for a in range(p.address, p.end)}
+    read = {a for p in [*points, *(named or [])] for a in range(p.address, p.end)}
+    if any(not any(p.address <= start and end <= p.end for p in points) and w.inside(start, end) for w in walls or []):
+        return False
     gap = longest = 0
     for address in range(start, end):
         gap = 0 if address in read else gap + 1
@@ -145,21 +152,85 @@ def partitions(items: list[Point]) -> list[list[list[Point]]]:
     return result
 
 
-@settings(max_examples=150, deadline=None)
+PRICES = st.builds(Prices, st.sampled_from([0.005, 0.02, 0.04, 0.3]), st.sampled_from([0.0, 0.0001, 0.001, 0.004]))
+SMALL = st.integers(0, 24)
+
+
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.builds(Point, st.just("holding"), st.integers(0, 24), st.sampled_from(["u16", "s32", "f64"])),
-        min_size=1,
-        max_size=6,
-    ),
-    st.builds(Limits, max_count=st.integers(4, 16), max_gap=st.integers(0, 6), holes=st.tuples(st.integers(0, 30))),
-)
-def test_no_other_partition_is_better(layout: list[Point], limits: Limits) -> None:
-    assume(all(allowed([p], limits) for p in layout))
-    planned = plan({f"p{i}": p for i, p in enumerate(layout)}, limits)
-    best = min(
-        (len(groups), sum(max(p.end for p in g) - min(p.address for p in g) for g in groups))
-        for groups in partitions(layout)
-        if all(allowed(group, limits) for group in groups)
+        st.builds(Point, st.just("holding"), SMALL, st.sampled_from(["u16", "s32", "f64"])), min_size=1, max_size=6
     )
-    assert (len(planned), sum(block.count for block in planned)) == best
+    | st.lists(st.builds(Point, st.just("coil"), SMALL), min_size=1, max_size=6),
+    st.builds(
+        Limits,
+        max_count=st.integers(4, 16),
+        max_gap=st.integers(0, 6),
+        holes=st.tuples(st.integers(0, 30)),
+        max_coils=st.integers(1, 24),
+    ),
+    PRICES,
+    st.lists(st.builds(Point, st.just("holding"), SMALL), max_size=4),
+    st.lists(st.tuples(SMALL, st.integers(1, 5)), max_size=2),
+)
+def test_no_other_partition_takes_less_time(
+    layout: list[Point], limits: Limits, prices: Prices, others: list[Point], barred: list[tuple[int, int]]
+) -> None:
+    table = layout[0].table
+    named = [p for p in others if p.table == table]
+    walls = [Wall(table, start, start + length) for start, length in barred]
+    assume(all(allowed([p], limits) for p in layout))
+    points = {f"p{i}": p for i, p in enumerate(layout)}
+    planned = plan(points, limits, prices, named, walls)
+    for block in planned:
+        assert allowed([points[name] for name in block.names], limits, named, walls)
+
+    def cost(groups: list[list[Point]]) -> tuple[float, int, int]:
+        counts = [max(p.end for p in g) - min(p.address for p in g) for g in groups]
+        seconds = sum(prices.request_s + prices.byte_s * payload_bytes(table, n) for n in counts)
+        return round(seconds, 9), len(groups), sum(counts)
+
+    fair = (groups for groups in partitions(layout) if all(allowed(g, limits, named, walls) for g in groups))
+    best = min(cost(groups) for groups in fair)
+    assert (round(wire_s(planned, prices), 9), len(planned), sum(b.count for b in planned)) == best
+
+
+def test_a_slow_line_and_a_quick_device_ask_around_gaps_that_others_read_along() -> None:
+    points = holding((0, 2), (8, 2))
+    limits = Limits()
+    slow_line, slow_device = Prices(0.005, 0.001), Prices(0.5, 0.001)
+    assert [b.count for b in plan(points, limits, slow_line)] == [2, 2]
+    assert [b.count for b in plan(points, limits, slow_device)] == [10]
+
+
+def test_a_block_reaches_across_points_that_are_not_due() -> None:
+    """They exist, since the profile names them."""
+    everything = holding(*[(a, 2) for a in range(0, 40, 2)])
+    due = {name: everything[name] for name in ("p0", "p19")}
+    assert len(plan(due, Limits())) == 2
+    assert [(b.start, b.count, b.names) for b in plan(due, Limits(), named=list(everything.values()))] == [
+        (0, 40, ("p0", "p19"))
+    ]
+
+
+def test_the_turnaround_is_measured_and_changes_the_plan_rarely() -> None:
+    near, _ = pair()
+    line = Line(near, kind="serial", framing="rtu", char_s=0.001, silence_s=0.0035)
+    points = holding((0, 2), (22, 2))
+    planner = Planner(line, points, Limits(max_gap=20), lambda: 0.0)
+
+    def answers(turnaround_s: float, count: int) -> None:
+        for _ in range(count):
+            line.last_reply_s = turnaround_s + 9 * 0.001
+            planner.given(Block("holding", 0, 2, ("p0",)), 9)
+
+    assert len(planner.blocks(list(points))) == 2, "the gap takes 40 ms, a request 13 + 3.5 + 20"
+    answers(0.022, 30)
+    assert planner.revision == 0, "about what was assumed"
+    answers(5.0, 7)
+    answers(0.022, 8)
+    assert planner.revision == 0, "some slow answers are no habit"
+    answers(0.06, 15)
+    assert planner.revision == 1
+    assert planner.prices.request_s == pytest.approx(0.0165 + 0.06)
+    assert len(planner.blocks(list(points))) == 1

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import resource
 import socket
+import termios
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
@@ -351,3 +352,48 @@ def test_times_of_a_serial_wire() -> None:
     assert character_s(2400, "even", 1) == pytest.approx(11 / 2400)
     assert modbus_silence_s(9600, character_s(9600, "even", 1)) == pytest.approx(0.00401, abs=1e-5)
     assert modbus_silence_s(115200, character_s(115200, "even", 1)) == 0.00175
+
+
+async def test_settings_that_the_port_does_not_keep_are_told() -> None:
+    """A pty takes seven data bits without a word and goes on with eight, as some adapters do with parity."""
+    wire = PtyWire()
+    stream = SerialStream(wire.port, 9600, bytesize=7)
+    with pytest.raises(LinkDown, match="does not do 9600 baud, 7 data bits"):
+        await stream.open()
+    other = SerialStream(wire.port, 19200)
+    await other.open()
+    await other.close()
+    wire.unplug()
+
+
+@pytest.mark.parametrize("kept", [termios.B4800, termios.B38400])
+async def test_a_speed_that_the_port_does_not_keep_is_told(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wire = PtyWire()
+    real = termios.tcgetattr
+    monkeypatch.setattr(termios, "tcgetattr", lambda fd: [*real(fd)[:4], kept, kept, real(fd)[6]])
+    with pytest.raises(LinkDown, match="does not do 9600 baud"):
+        await SerialStream(wire.port, 9600).open()
+    wire.unplug()
+
+
+async def test_an_adapter_that_comes_back_under_another_name_is_found_by_its_stable_one(tmp_path: Path) -> None:
+    """Fault 81: /dev/serial/by-id points to ttyUSB0 today and to ttyUSB1 after the next plug."""
+    by_id = tmp_path / "usb-adapter-if00"
+    first, second = PtyWire(), PtyWire()
+    by_id.symlink_to(first.port)
+    named, fixed = SerialStream(str(by_id), 9600), SerialStream(first.port, 9600)
+    await named.open()
+    first.unplug()
+    with pytest.raises(LinkDown, match="connection lost"):
+        await named.read(5)
+    by_id.unlink()
+    with pytest.raises(LinkDown, match="there is no serial port"):
+        await named.open()
+    by_id.symlink_to(second.port)
+    await named.open()
+    named.write(b"ask")
+    assert await second.read(3) == b"ask"
+    with pytest.raises(LinkDown):
+        await fixed.open()
+    await named.close()
+    second.unplug()

@@ -62,9 +62,13 @@ async def test_a_write_goes_between_the_requests_of_a_round() -> None:
 async def test_a_write_goes_before_the_second_try_of_a_lost_answer() -> None:
     clock = ManualClock()
     told: list[str] = []
-    lost = ScriptedDevice(clock, failing(NoAnswer("lost")), told=told, takes_s=1.0)
+    lost = ScriptedDevice(clock, told=told)
     relay = ScriptedDevice(clock, told=told)
     async with running(clock, [Polled("lost", lost, {"a": 60.0}), Polled("relay", relay, {"p": 60.0})]) as bench:
+        lost.answer, lost.takes_s = failing(NoAnswer("lost")), 1.0
+        told.clear()
+        bench.worker.refresh("lost", ("a",))
+        await settle()
         await soon(bench.worker.write("relay", "p", 0, None))
         await clock.advance(1)
         assert told == ["read a", "write p", "read a"]

@@ -23,6 +23,7 @@ class ScriptedWire:
     opens: int = 0
     closes: int = 0
     busy_s: float = 0.0
+    bytes_discarded: int = 0
 
     async def open(self) -> None:
         self.opens += 1
