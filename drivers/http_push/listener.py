@@ -5,13 +5,14 @@
 202 is said only when the reading is durable, so a device that keeps a message until it sees 202 loses nothing. Whoever
 cannot send the header may write ``?token=`` behind the path; tokens in addresses end in the logs of proxies.
 
-202 taken · 401 unknown token · 404, 405, 415 not this way · 408 body too slow · 413 too large · 422 not understood, with
-the reason · 429 too often, with Retry-After · 503 not durable in time: send it again
+202 taken · 401 unknown token · 404, 405, 415 not this way · 408 body too slow · 413 too large · 422 not understood
+(cause and reason in the answer) · 429 too often (Retry-After) · 503 not durable in time: send it again
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import ssl
 from collections import deque
@@ -20,9 +21,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from drivers.api import Heard, Rejected, Subscribed
 from drivers.errors import LinkDown
@@ -37,9 +38,13 @@ DURABLE_S = 10.0
 MOST_CONNECTIONS = 100
 _INBOX = 200
 _STRANGERS_PER_MIN = 60.0
-_SHUTDOWN_S = 1.0
+_SHUTDOWN_S = 0.1
 
 _Waiting = asyncio.Future[None]
+
+_log = logging.getLogger(__name__)
+_log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+"""Of aiohttp's server, without a traceback for each stranger who does not speak HTTP: he has got his 400."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,14 @@ class PushListener:
         self._inbox: asyncio.Queue[tuple[Heard, _Waiting | None]] = asyncio.Queue(_INBOX)
         self._owed: deque[tuple[int, _Waiting]] = deque()
         self._lost = 0
-        self._heard_s: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+        self._heard_s: dict[Any, float] = {}
+        """Connection -> when it was made, or its last request came."""
+        self._conversations: set[asyncio.Task[Any]] = set()
 
     async def reports(self) -> AsyncGenerator[Heard, None]:
         """As ``drivers.api.Listener.reports``."""
         self._owed.clear()
-        server = web.Server(self._serve, access_log=None, auto_decompress=False, keepalive_timeout=IDLE_S)
+        server = web.Server(self._serve, access_log=None, logger=_log, auto_decompress=False, lingering_time=0.5)
         port = await self._open(server)
         watch = asyncio.create_task(self._close_idle(server))
         try:
@@ -110,7 +117,7 @@ class PushListener:
                 if (waiting := self._inbox.get_nowait()[1]) is not None:
                     waiting.cancel()
             await server.shutdown(_SHUTDOWN_S)
-            await asyncio.gather(watch, return_exceptions=True)
+            await asyncio.wait([watch, *self._conversations])  # aiohttp cancels those, but does not wait for their end
 
     def acknowledge(self, count: int) -> None:
         """As ``drivers.api.Listener.acknowledge``."""
@@ -150,8 +157,8 @@ class PushListener:
     async def _close_idle(self, server: web.Server) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            for connection in server.connections:
-                heard_s = self._heard_s.setdefault(connection, loop.time())
+            self._heard_s = {each: self._heard_s.get(each, loop.time()) for each in server.connections}
+            for connection, heard_s in self._heard_s.items():
                 if loop.time() - heard_s > IDLE_S and connection.transport is not None:
                     connection.transport.abort()
             await asyncio.sleep(IDLE_S / 4)
@@ -161,6 +168,8 @@ class PushListener:
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         now_s = asyncio.get_running_loop().time()
         self._heard_s[request.protocol] = now_s
+        self._conversations.add(request.task)
+        request.task.add_done_callback(self._conversations.discard)
         if request.path != self._door.path:
             return _answer(404, f"post to {self._door.path}")
         if request.method != "POST":

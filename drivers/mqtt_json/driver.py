@@ -3,8 +3,8 @@
 The session is persistent: what devices publish with QoS 1 while the gateway is away is kept by the broker and comes
 when it is back, if the device's messages carry their time; others are asked for with QoS 0 and are not kept, because
 nobody could tell an old one from a new one. A message is acknowledged only when the consumer says that it is durable,
-so that a kill loses nothing on its way from the broker's disk to ours. aiomqtt 2.5 acknowledges on arrival, so the acknowledgement goes through the paho client inside it
-(marked below); aiomqtt 3.0 offers this itself, but no longer speaks 3.1.1.
+so that a kill loses nothing on its way from the broker's disk to ours. aiomqtt 2.5 acknowledges on arrival, so the
+acknowledgement goes through the paho client inside it; aiomqtt 3.0 offers this itself, but no longer speaks 3.1.1.
 
 Commands go out with QoS 1 and are never retained: nobody who connects later may take an old one for a new one. On MQTT
 5 the broker forgets a command that the device did not fetch at once, and says so when nobody listens.

@@ -13,7 +13,7 @@ _CODES = {
     134: "the broker refuses the credentials: check username and password",
     135: "the broker refuses the credentials: check username and password",
     138: "the broker has banned this client",
-    141: "the broker heard nothing from us within the keep-alive time",
+    141: "nothing came through within the keep-alive time: does the network still lead to the broker?",
     142: "another client connected with our client_id: every client on a broker needs its own",
 }
 """CONNACK and DISCONNECT codes of MQTT 5; paho translates those of 3.1.1."""

@@ -182,12 +182,15 @@ class LineCutter:
         self.broken += 1
 
 
-def printed(example: str, values: Mapping[str, float], points: Mapping[str, Point], limits: Limits) -> str | None:
-    """For simulators: the example's line with other values and its check made anew; None if it is no such line."""
+def printed(
+    example: str, values: Mapping[str, float], points: Mapping[str, Point], limits: Limits, own_id: str | None
+) -> str:
+    """For simulators: the example's line with other values, the id of this instrument and its check made anew."""
     found = re.fullmatch(limits.pattern, example)
-    if found is None:
-        return None
+    assert found is not None, "the profile's example has been tested"
     texts = {p.group: _shown(p, found[p.group], values[n]) for n, p in points.items() if found[p.group] is not None}
+    if own_id is not None and "id" in found.groupdict():
+        texts["id"] = own_id
     line = _replaced(example, {name: (*found.span(name), text) for name, text in texts.items()})
     again = re.fullmatch(limits.pattern, line)
     if again is None or limits.check == "none":

@@ -12,7 +12,7 @@ from typing import cast
 import aiomqtt
 import pytest
 
-from drivers.api import Rejected, Report, Subscribed, Value
+from drivers.api import Gone, Rejected, Report, Subscribed, Value
 from drivers.errors import LinkDown
 from drivers.mqtt_json.driver import Address, Broker, Limits, MqttListener, Point, check_point, read_example
 from tests.support.mosquitto import Certificates, Mosquitto, make_certificates
@@ -316,3 +316,95 @@ def test_example() -> None:
 def test_broken_examples(raw: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_example(CRANE, raw)
+
+
+# --- what needs more than one connection ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_what_is_not_durable_comes_again(mosquitto: Mosquitto, version: str) -> None:
+    source = listener(local(mosquitto.port, version))
+    sent = [("site/crane/1/live", b'{"liftingCapacity": %d}' % n) for n in range(5)]
+    async with aclosing(source.reports()) as reports:
+        assert await anext(reports) == Subscribed()
+        await publish(mosquitto.port, *sent)
+        first = [await anext(reports) for _ in range(5)]
+        source.acknowledge(3)  # Subscribed and two messages; the others are taken, but on no disk
+    assert len(first) == 5
+    again = await collect(listener(local(mosquitto.port, version)), 3)
+    assert [m.values[0] for m in again if isinstance(m, Report)] == [2, 3, 4]
+
+
+async def test_a_last_will_tells_that_the_device_is_gone(mosquitto: Mosquitto) -> None:
+    """Fault 68, with the broker's own will."""
+    limits = replace(LIMITS, will_topic="site/crane/{id}/status")
+    source = MqttListener(local(mosquitto.port), {"crane-1": (Address("1"), CRANE, limits)})
+
+    async def die() -> None:
+        will = aiomqtt.Will("site/crane/1/status", b"offline", qos=1, retain=True)
+        device = aiomqtt.Client("127.0.0.1", mosquitto.port, will=will)
+        await device.__aenter__()
+        await device.publish("site/crane/1/status", b"online", qos=1, retain=True)
+        await device.publish("site/crane/1/live", LIVE, qos=1)
+        device._client._sock_close()
+        device._disconnected.set_result(None)
+        await device.__aexit__(None, None, None)
+
+    got = await collect(source, 2, die)
+    assert got[0] == GOOD
+    assert isinstance(got[1], Gone)
+    assert got[1].device == "crane-1"
+    [still] = await collect(source, 1)
+    assert isinstance(still, Gone), "retained: who connects later is told as well"
+
+
+async def test_thousands_of_foreign_ids_do_not_reach_us(mosquitto: Mosquitto) -> None:
+    """Fault 64: only the topics of our devices are asked for, so nobody can invent a series."""
+    source = listener(local(mosquitto.port))
+    strangers = [(f"site/crane/stranger-{n}/live", LIVE) for n in range(2000)]
+    mine = ("site/crane/1/live", LIVE)
+    assert await collect(source, 1, lambda: publish(mosquitto.port, *strangers, mine, qos=0)) == [GOOD]
+
+
+async def test_a_broker_that_loses_its_store_costs_nothing_that_was_ours(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """Fault 60: no session and no retained message is left, and all is asked for anew."""
+    source = listener(local(mosquitto.port))
+    await collect(source, 1, lambda: publish(mosquitto.port, ("site/crane/1/live", LIVE)))
+    await mosquitto.stop()
+    for store in tmp_path.glob("*.db"):
+        store.unlink()
+    await mosquitto.start()
+    assert await collect(source, 1, lambda: publish(mosquitto.port, ("site/crane/1/live", LIVE))) == [GOOD]
+
+
+async def test_a_link_that_passes_nothing_any_more_is_noticed(mosquitto: Mosquitto) -> None:
+    """Fault 67: a connection that is open, and dead."""
+    dead = asyncio.Event()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(4096):
+            if not dead.is_set():
+                writer.write(data)
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", mosquitto.port)
+        try:
+            await asyncio.wait(
+                [asyncio.create_task(pump(reader, far_writer)), asyncio.create_task(pump(far_reader, writer))]
+            )
+        finally:
+            for each in (writer, far_writer):
+                each.close()
+
+    server = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    broker = replace(local(server.sockets[0].getsockname()[1]), keepalive_s=1.0)
+
+    async def die() -> None:
+        dead.set()
+
+    async with asyncio.timeout(10):
+        with pytest.raises(LinkDown, match="does the network still lead"):
+            await collect(listener(broker), 1, die)
+    server.close()
+    await mosquitto.stop()  # ends the far half of the dead connection
+    await asyncio.sleep(0.05)
