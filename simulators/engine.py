@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from simulators.chance import Bursts, Drift, Lag, stream
+from simulators.machine_state import MachineState
 
 TANK_L = 300.0
 IDLE_RPM = 900.0
-OFF, IDLE, WORKING = 0, 1, 2
 
 
 class Engine:
@@ -18,11 +18,16 @@ class Engine:
         self._speed = Lag(1.5)
         self._coolant = Lag(240.0, 20.0)
         self._tank_l = TANK_L * rng.uniform(0.5, 0.9)
-        self.state = OFF
+        self.state = MachineState.OFF
         self.starts = rng.randint(300, 700)
         self.operating_hours_h = rng.uniform(1_500.0, 2_500.0)
         self.idle_hours_h = 0.3 * self.operating_hours_h
         self.fuel_used_l = 0.4 * full_l_h * self.operating_hours_h
+
+    @property
+    def runs(self) -> bool:
+        """True while the crankshaft turns."""
+        return self.state in (MachineState.IDLE, MachineState.WORKING)
 
     @property
     def speed_rpm(self) -> float:
@@ -42,7 +47,7 @@ class Engine:
     @property
     def battery_v(self) -> float:
         """Higher while the alternator charges."""
-        return 27.6 if self.state != OFF else 25.2
+        return 27.6 if self.runs else 25.2
 
     @property
     def fuel_pct(self) -> float:
@@ -50,20 +55,25 @@ class Engine:
         return 100.0 * self._tank_l / TANK_L
 
     def step(self, load: float, air_c: float, *, on: bool) -> None:
-        """Move on by one second."""
-        if on and self.state == OFF:
-            self.starts += 1
-        self.state = OFF if not on else WORKING if load > 0.0 else IDLE
-        self._speed.step({OFF: 0.0, IDLE: IDLE_RPM, WORKING: self._working_rpm}[self.state])
-        self._coolant.step(84.0 + 8.0 * load if on else air_c)
-        used_l = self._full_l_h * (0.15 + 0.85 * load) / 3600.0 if on else 0.0
+        """Move on by one second; ``on`` without fuel is an alarm."""
+        ran = self.runs
+        if not on:
+            self.state = MachineState.OFF
+        elif self._tank_l <= 0.0:
+            self.state = MachineState.ALARM
+        else:
+            self.state = MachineState.WORKING if load > 0.0 else MachineState.IDLE
+        self.starts += self.runs and not ran
+        turning_rpm = self._working_rpm if self.state is MachineState.WORKING else IDLE_RPM
+        self._speed.step(turning_rpm if self.runs else 0.0)
+        self._coolant.step(84.0 + 8.0 * load if self.runs else air_c)
+        used_l = min(self._tank_l, self._full_l_h * (0.15 + 0.85 * load) / 3600.0) if self.runs else 0.0
         self.fuel_used_l += used_l
         self._tank_l -= used_l
         if self._tank_l < 0.15 * TANK_L and not on:
             self._tank_l = 0.95 * TANK_L  # the fuel lorry comes when the machine rests
-        self._tank_l = max(0.03 * TANK_L, self._tank_l)
-        self.operating_hours_h += on / 3600.0
-        self.idle_hours_h += (self.state == IDLE) / 3600.0
+        self.operating_hours_h += self.runs / 3600.0
+        self.idle_hours_h += (self.state is MachineState.IDLE) / 3600.0
 
 
 class Excavator:
@@ -101,5 +111,5 @@ class Generator:
         demand = min(0.95, max(0.1, self._demand.step(0.4)))
         load = demand if busy > 0.0 else 0.0
         self.engine.step(load, air_c, on=busy > 0.0)
-        self.power_w = self.RATED_W * load
+        self.power_w = self.RATED_W * load if self.engine.runs else 0.0
         self.energy_kwh += self.power_w / 3_600_000.0

@@ -92,7 +92,7 @@ def _wash(world: World) -> dict[str, float]:
 def _engine(engine: Engine) -> dict[str, float]:
     return {
         "machine_state": float(engine.state),
-        "running": float(engine.state > 0),
+        "running": float(engine.runs),
         "engine_speed_rpm": engine.speed_rpm,
         "coolant_temperature_c": engine.coolant_c,
         "oil_pressure_kpa": engine.oil_kpa,

@@ -11,7 +11,7 @@ from drivers.mqtt_json.commands import HOLD, VALUE
 from gateway.config.profile import PointRule
 from simulators.outputs import Outputs
 from simulators.roles import Reader
-from simulators.scaling import to_raw
+from simulators.scaling import shown_raw
 
 
 class MqttNode:
@@ -36,15 +36,9 @@ class MqttNode:
     def message(self, sent_at_ms: int) -> tuple[str, bytes]:
         """Return topic and payload for this moment; ``sent_at_ms`` is the time that the device stamps on it."""
         values = self._read()
-        raw = {name: self._raw(name, values.get(name, 0.0)) for name in self._points}
+        raw = {name: shown_raw(self._rules[name], values.get(name, 0.0)) for name in self._points}
         [(topic, payload)] = compose(self._points, raw, self._id, self._limits, sent_at_ms).items()
         return topic, payload
-
-    def _raw(self, name: str, value: float) -> float | int:
-        rule = self._rules[name]
-        # Devices print a few decimals; states and bits are whole.
-        shown = round(to_raw(rule, value), rule.metric.decimals + 2 if rule.metric.decimals else 0)
-        return int(shown) if shown.is_integer() else shown
 
 
 def nodes_of(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from simulators.chance import Lag, stream
+from simulators.machine_state import MachineState
 
 OUTPUT_M3_H = 42.0
 WORKING_MPA = 11.0
 WAITING_MPA = 1.2
-OFF, IDLE, WORKING = 0, 1, 2
 
 
 class ConcretePump:
@@ -15,7 +15,7 @@ class ConcretePump:
 
     def __init__(self, seed: int, number: int = 1) -> None:
         rng = stream(seed, f"pump{number}")
-        self.state = OFF
+        self.state = MachineState.OFF
         self._pressure = Lag(3.0)
         self._oil = Lag(900.0, 22.0)
         self.flow_m3_h = 0.0
@@ -34,7 +34,7 @@ class ConcretePump:
 
     def step(self, air_c: float, stroke: float, *, pouring: bool, pumping: bool) -> None:
         """Move on by one second; ``stroke`` is how hard it works, around 1."""
-        self.state = WORKING if pumping else IDLE if pouring else OFF
+        self.state = MachineState.WORKING if pumping else MachineState.IDLE if pouring else MachineState.OFF
         wanted_mpa = WORKING_MPA * stroke if pumping else WAITING_MPA if pouring else 0.0
         self._pressure.step(max(0.0, wanted_mpa))
         self.flow_m3_h = OUTPUT_M3_H * max(0.0, stroke) if pumping else 0.0

@@ -115,7 +115,8 @@ async def _publish(client: aiomqtt.Client, nodes: Sequence[MqttNode], clock: Clo
     """Publish each node at its own pace, QoS 1; what is late is sent once, not caught up."""
     began_s = clock.monotonic_s()
     due = [(began_s, index) for index in range(len(nodes))]
-    while True:
+    task = asyncio.current_task()
+    while task is None or not task.cancelling():  # aiomqtt loses a cancel that comes together with an answer
         when_s, index = due[0]
         await clock.sleep(when_s - clock.monotonic_s())
         node = nodes[index]

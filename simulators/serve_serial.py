@@ -11,30 +11,35 @@ import fcntl
 import os
 import pty
 import tty
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from simulators.bus import Bus
 from simulators.errors import SimulatorError
+from simulators.text_instrument import TextInstrument, printing
 
 SILENCE_S = 0.05
 """A request that stops in the middle for this long is forgotten; slower than any protocol, faster than any retry."""
 
 
 @contextmanager
-def serve_serial(port: str, bus: Bus, *, char_s: float = 0.0, echo: bool = False) -> Iterator[None]:
+def serve_serial(
+    port: str, bus: Bus, *, char_s: float = 0.0, echo: bool = False, printers: Sequence[TextInstrument] = ()
+) -> Iterator[None]:
     """Answer on ``port`` while inside, from a running loop.
 
     ``char_s`` is the time of one character: a pty has no speed of its own, so replies wait as long as request and
-    reply would have taken on the wire. ``echo``: the adapter repeats what it is sent, as some do.
+    reply would have taken on the wire. ``echo``: the adapter repeats what it is sent, as some do. ``printers`` speak
+    without being asked.
     """
     master, slave = pty.openpty()
     try:
         tty.setraw(slave)
         os.set_blocking(master, False)
         # Our own hold on the slave keeps the line alive while the gateway closes and opens it.
-        with _only_one(Path(port)), _link(Path(port), os.ttyname(slave)), _answering(master, bus, char_s, echo):
+        answering = _answering(master, bus, char_s, echo, printers)
+        with _only_one(Path(port)), _link(Path(port), os.ttyname(slave)), answering:
             yield
     finally:
         os.close(master)
@@ -42,7 +47,7 @@ def serve_serial(port: str, bus: Bus, *, char_s: float = 0.0, echo: bool = False
 
 
 @contextmanager
-def _answering(master: int, bus: Bus, char_s: float, echo: bool) -> Iterator[None]:
+def _answering(master: int, bus: Bus, char_s: float, echo: bool, printers: Sequence[TextInstrument]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     pending: set[asyncio.TimerHandle] = set()
     heard_at = loop.time()
@@ -79,7 +84,8 @@ def _answering(master: int, bus: Bus, char_s: float, echo: bool) -> Iterator[Non
 
     loop.add_reader(master, on_bytes)
     try:
-        yield
+        with printing(printers, write):
+            yield
     finally:
         loop.remove_reader(master)
         for handle in pending:

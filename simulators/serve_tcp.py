@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
 from simulators.bus import Bus
 from simulators.errors import SimulatorError
+from simulators.text_instrument import TextInstrument, printing
 
 
 class _Connection(asyncio.Protocol):
@@ -39,6 +40,11 @@ class _Connection(asyncio.Protocol):
             handle.cancel()
         self._open.discard(self)
 
+    def say(self, data: bytes) -> None:
+        """Send what nobody asked for."""
+        assert self._transport is not None
+        self._transport.write(data)
+
     def abort(self) -> None:
         """Hang up at once."""
         assert self._transport is not None
@@ -55,8 +61,13 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def serve_tcp(host: str, port: int, make_bus: Callable[[], Bus]) -> AsyncIterator[int]:
-    """Listen while inside; yield the port (its own choice for port 0). ``make_bus`` gives each connection its bus."""
+async def serve_tcp(
+    host: str, port: int, make_bus: Callable[[], Bus], printers: Sequence[TextInstrument] = ()
+) -> AsyncIterator[int]:
+    """Listen while inside; yield the port (its own choice for port 0). ``make_bus`` gives each connection its bus.
+
+    ``printers`` speak to everybody who is connected, without being asked.
+    """
     connections: set[_Connection] = set()
     loop = asyncio.get_running_loop()
     try:
@@ -66,8 +77,14 @@ async def serve_tcp(host: str, port: int, make_bus: Callable[[], Bus]) -> AsyncI
             f"cannot listen on {host}:{port} for the simulated devices ({why.strerror or why}): "
             "choose another port in the site file, or stop what uses it"
         ) from None
+
+    def to_all(data: bytes) -> None:
+        for connection in connections:
+            connection.say(data)
+
     try:
-        yield server.sockets[0].getsockname()[1]
+        with printing(printers, to_all):
+            yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
         for connection in list(connections):

@@ -12,7 +12,7 @@ import structlog
 from drivers.transport.serial import character_s
 from gateway.clock import Clock, SystemClock
 from gateway.config.loader import LoadedDevice, LoadedSite
-from gateway.config.site import Hj212ServerLink, MqttLink, SerialLink, TcpLink
+from gateway.config.site import Hj212ServerLink, HttpLink, MqttLink, SerialLink, TcpLink
 from simulators.bus import Bus, Ear
 from simulators.chance import stream
 from simulators.cjt188_meter import Cjt188Ear, Cjt188Meter
@@ -26,9 +26,11 @@ from simulators.outputs import Outputs
 from simulators.roles import Live, Reader, reader
 from simulators.scenarios import SCENARIOS, Scenario
 from simulators.serve_hj212 import serve_hj212
+from simulators.serve_http import http_nodes, serve_http
 from simulators.serve_mqtt import serve_mqtt
 from simulators.serve_serial import serve_serial
 from simulators.serve_tcp import serve_tcp
+from simulators.text_instrument import TextEar, instruments_of
 from simulators.world import World
 
 log = structlog.get_logger(__name__)
@@ -78,11 +80,13 @@ async def simulated_site(
                             Bus(_serial_ears(devices, readers, outputs), faults),
                             char_s=character_s(link.baudrate, link.parity, link.stop_bits),
                             echo=link.echo,
+                            printers=instruments_of(devices, readers),
                         )
                     )
                 case TcpLink():
                     make_bus = _tcp_bus(link, devices, readers, outputs)
-                    await stack.enter_async_context(serve_tcp(link.host, link.port, make_bus))
+                    printers = instruments_of(devices, readers)
+                    await stack.enter_async_context(serve_tcp(link.host, link.port, make_bus, printers))
                 case MqttLink():
                     nodes = [
                         node
@@ -105,6 +109,8 @@ async def simulated_site(
                 case Hj212ServerLink():
                     stations = _stations(devices, readers, ZoneInfo(site.config.site.timezone))
                     await stack.enter_async_context(serve_hj212(link, stations, clock))
+                case HttpLink():
+                    await stack.enter_async_context(serve_http(link, http_nodes(devices, readers), clock))
         yield RunningSite(play, live)
 
 
@@ -170,6 +176,8 @@ def _serial_ears(devices: list[LoadedDevice], readers: dict[str, Reader], output
     ]
     if others:
         ears.append(Cjt188Ear(others))
+    if asked := [instrument for instrument in instruments_of(devices, readers) if instrument.request]:
+        ears.append(TextEar(asked))
     return ears
 
 

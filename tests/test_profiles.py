@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from drivers import registry
 from drivers.modbus.plan import plan
+from gateway.commands.profiles import catalogue
 from gateway.config import profiles
+from gateway.config.profile import Profile
 from gateway.config.profiles import engineering_value, find_profile, list_profiles, read_profile
 from gateway.vocabulary import Kind
 
@@ -26,8 +28,10 @@ def test_the_devices_of_a_site_are_there() -> None:
     assert {
         "eastron_sdm630", "eastron_sdm120", "chint_dtsu666", "schneider_iem3155", "acrel_dtsd1352",
         "carlo_gavazzi_em24", "dlt645_three_phase", "dlt645_single_phase", "renke_dust_station", "renke_noise",
-        "xintai_water_meter", "yunzhu_tower_crane", "fog_cannon_mqtt",
+        "xintai_water_meter", "yunzhu_tower_crane", "fog_cannon_mqtt", "yunzhu_hoist", "concrete_pump_mqtt",
+        "vehicle_wash_mqtt", "excavator_mqtt", "electrical_safety_mqtt", "dse_gencomm", "cubic_opm6303",
     } <= FILES.keys()  # fmt: skip
+    assert len(FILES) >= 30
     assert {find_profile(name).driver for name in FILES} == registry.PROTOCOLS.keys()
 
 
@@ -46,6 +50,25 @@ def test_a_profile_is_honest(name: str) -> None:
     assert re.search("[\u4e00-\u9fff]", profile.title["zh"])
     text = Path(profile.file).read_text(encoding="utf-8")
     assert text.startswith("# "), "the first line says what it is"
+
+
+PULSED = {"waveshare_relay_8", "lc_relay_8", "juying_dam0404", "relay_controller_8", "fog_cannon_mqtt"}
+"""What may be written, by name: a profile that begins to switch things is looked at by somebody first."""
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_what_lets_go_by_itself_is_written(name: str) -> None:
+    profile = find_profile(name)
+    assert bool(profile.writes) == (name in PULSED)
+    switched = {metric: rule for metric, rule in profile.writes.items() if metric != profiles.TIMEOUT}
+    assert all(rule.dead_man != "none" for rule in switched.values()), "a lost gateway would leave it on"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_who_drives_is_marked_as_personal(name: str) -> None:
+    profile = find_profile(name)
+    if "driver_card" in profile.points:
+        assert any("driver_card" in caveat and "person" in caveat for caveat in profile.caveats)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -79,6 +102,11 @@ def test_a_modbus_profile_can_be_read_within_its_limits(name: str) -> None:
     assert all(block.count <= most.get(block.table, profile.limits.max_count) for block in blocks)
 
 
+def test_the_list_of_profiles_is_up_to_date() -> None:
+    shipped = (Path(__file__).parents[1] / "docs/profiles.md").read_text(encoding="utf-8")
+    assert shipped == catalogue(), "docs/profiles.md is stale: make schemas writes it anew"
+
+
 def test_one_read_covers_the_dust_station() -> None:
     profile = find_profile("renke_dust_station")
     (block,) = plan(profile.points, profile.limits)
@@ -90,7 +118,7 @@ def test_unknown_profile_suggests_the_nearest() -> None:
         find_profile("eastron_sdm360")
 
 
-def profile_with(tmp_path: Path, point: str, raw: str, gives: str) -> profiles.Profile:
+def profile_with(tmp_path: Path, point: str, raw: str, gives: str) -> Profile:
     file = tmp_path / "example_em3.yaml"
     file.write_text(
         "profile: example_em3\nmaker: Example\nmodels: [EM-3]\ntitle: {en: Example, zh: 示例}\ndriver: modbus\n"

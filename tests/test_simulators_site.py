@@ -33,8 +33,8 @@ from tests.support.demo_site import demo_site, open_line, read_device
 from tests.support.machine import need
 from tests.support.mosquitto import Mosquitto
 
-POLLED = ("meters", "environment", "zones")
-FAST = {"meters": {"baudrate": 115200}, "environment": {"baudrate": 115200}}
+POLLED = ("meters", "environment", "utilities", "zones")
+FAST = {"meters": {"baudrate": 115200}, "environment": {"baudrate": 115200}, "utilities": {"baudrate": 115200}}
 
 
 @contextlib.contextmanager
@@ -100,10 +100,9 @@ async def test_mqtt_devices_publish_what_their_profiles_read(tmp_path: Path) -> 
     link = mqtt_link(site)
     clock = ManualClock()
     wanted = {}
-    for name in ("tower-crane-1", "fog-cannon-1"):
-        device = site.devices[name]
+    for device in (each for each in site.devices.values() if each.config.link == "equipment"):
         for topic, points in by_topic(device.points, device.address.id).items():
-            wanted[topic] = (device, Reader(name, topic, points, device.profile.limits))
+            wanted[topic] = (device, Reader(device.name, topic, points, device.profile.limits))
     async with (
         simulated_site(site, clock=clock) as running,
         aiomqtt.Client(link.host, link.port, protocol=aiomqtt.ProtocolVersion.V311) as client,

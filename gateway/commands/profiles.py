@@ -1,8 +1,12 @@
-"""``sitegate profiles``: what devices are known, what one profile says, and whether profiles are right."""
+"""``sitegate profiles``: what devices are known, what one profile says, and whether profiles are right.
+
+``catalogue`` is the same for people who have not installed it yet: docs/profiles.md.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,17 @@ from gateway.config.profile import Profile
 from gateway.config.profiles import list_profiles, read_profile, test_profile
 from gateway.config.report import unknown
 from gateway.errors import ConfigError
+from gateway.vocabulary import Domain
+
+_HEAD = """\
+# Devices that are known
+
+Every shipped profile, made from `configs/profiles/` by `make schemas`. `sitegate profiles show NAME` prints the points
+of one; a device that is not here takes one file ([CONTRIBUTING.md](../CONTRIBUTING.md), recipe 1). How far each was
+tried stands in *verified*: `simulated` (against our simulator only), `bench` (one device on a desk) or `field`. Where
+the map comes from, and how sure that is, stands in *source*: *confirmed* by two sources, *reported* by one, *from
+memory*, or a *conflict* between them.
+*Writes* counts the points that may be set; all others are only ever read."""
 
 
 def list_all(*, as_json: bool) -> int:
@@ -70,6 +85,39 @@ def test(files: list[Path], *, as_json: bool) -> int:
             for fault in faults:
                 complain(f"      {fault}")
     return PROBLEM if wrong else FINE
+
+
+def catalogue() -> str:
+    """Return all shipped profiles as Markdown: one table per domain, then source and caveats of each."""
+    return "\n".join(_catalogue_lines()) + "\n"
+
+
+def _catalogue_lines() -> Iterator[str]:
+    profiles = [read_profile(file) for _, file in sorted(list_profiles().items())]
+    yield _HEAD
+    for domain in Domain:
+        of_domain = [p for p in profiles if _domain(p) is domain]
+        if of_domain:
+            yield f"\n## {domain}\n"
+            yield "| profile | device | 设备 | maker | models | protocol | points | writes | verified |"
+            yield "|---|---|---|---|---|---|---|---|---|"
+            yield from (_catalogue_row(p) for p in of_domain)
+    yield "\n## Sources and caveats"
+    for p in profiles:
+        yield f"\n### {p.name}\n"
+        yield f"Source: {p.source}\n"
+        yield from (f"- {caveat}" for caveat in p.caveats)
+
+
+def _catalogue_row(p: Profile) -> str:
+    cells = (f"`{p.name}`", p.title["en"], p.title["zh"], p.maker, ", ".join(p.models), p.driver, len(p.points))
+    return f"| {' | '.join(map(str, cells))} | {len(p.writes) or ''} | {p.verified} |"
+
+
+def _domain(profile: Profile) -> Domain:
+    """Where people would look for it: the domain of most of its points, the first of them where two are even."""
+    domains = [rule.metric.domain for rule in profile.rules.values()]
+    return max(domains, key=domains.count)
 
 
 def _place(point: Any) -> dict[str, Any]:
