@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from gateway.errors import ConfigError
 
 Ask = Callable[[str, str | None], str]
 """Takes a question and the answer that Enter alone gives (None: there must be one); returns the answer."""
+Entry = tuple[str, dict[str, Any]]
+"""Name and keys of a link or device."""
 
 __all__ = ["draft", "new", "outline_of", "questions"]
 
@@ -40,12 +43,13 @@ def new(
     if file.exists() and not force:
         complain(f"{file} exists already: choose another name, or --force to replace it")
         return MISUSE
+    device_of = partial(device_from, own_profiles=file.absolute().parent / "profiles")
     try:
         outline = outline_of(_scanned(scan_file)) if scan_file else Outline()
         outline.links.update(map(link_from, links))
-        outline.devices.update(map(device_from, devices))
+        outline.devices.update(map(device_of, devices))
         if sys.stdin.isatty():
-            site_id, name = questions(outline, site_id, name, _prompt)
+            site_id, name = questions(outline, site_id, name, device_of, _prompt)
         if site_id is None:
             raise ValueError("name the site: --id riverside-2 (it becomes the tag of all data)")
         if not outline.links or not outline.devices:
@@ -59,7 +63,9 @@ def new(
     return _write(file, draft(outline))
 
 
-def questions(outline: Outline, site_id: str | None, name: str | None, ask: Ask) -> tuple[str, str]:
+def questions(
+    outline: Outline, site_id: str | None, name: str | None, device_of: Callable[[str], Entry], ask: Ask
+) -> tuple[str, str]:
     """Ask for what is missing and put it into ``outline``; return id and name of the site."""
     site_id = site_id or ask("Short name of the site (lower case; tag of all its data)", None)
     name = name or ask("Its name for people", site_id)
@@ -69,11 +75,11 @@ def questions(outline: Outline, site_id: str | None, name: str | None, ask: Ask)
     if not outline.devices:
         say(f"Profiles: {', '.join(list_profiles())}")
         while device := ask("A device as NAME=PROFILE@LINK:ADDRESS", "" if outline.devices else None):
-            _take(device, device_from, outline.devices)
+            _take(device, device_of, outline.devices)
     return site_id, name
 
 
-def _take(text: str, read: Callable[[str], tuple[str, Any]], into: dict[str, Any]) -> None:
+def _take(text: str, read: Callable[[str], Entry], into: dict[str, Any]) -> None:
     try:
         name, value = read(text)
     except ValueError as why:

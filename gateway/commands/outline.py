@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from drivers.registry import load as load_driver
@@ -54,17 +55,17 @@ def link_from(text: str) -> tuple[str, dict[str, Any]]:
     return name, keys | ({"framing": "rtu"} if kind == "rtu" else {})
 
 
-def device_from(text: str) -> tuple[str, dict[str, Any]]:
+def device_from(text: str, own_profiles: Path) -> tuple[str, dict[str, Any]]:
     """Return name and keys of ``NAME=PROFILE@LINK:ADDRESS``; the address is its first key's, or ``key=value,…``.
 
-    Raises ValueError.
+    ``own_profiles``: the folder beside the site file, which goes first. Raises ValueError.
     """
     match = re.fullmatch(r"([^=]+)=([^@]+)@([^:]+):(.+)", text.strip())
     if not match:
         raise ValueError(f"{text!r} is no device; write NAME=PROFILE@LINK:ADDRESS, as in main=eastron_sdm630@meters:1")
     name, profile, link, address = match.groups()
     try:
-        kind = load_driver(find_profile(profile).driver).Address
+        kind = load_driver(find_profile(profile, [own_profiles]).driver).Address
     except (KeyError, ConfigError) as why:
         raise ValueError(f"{name}: {why.args[0]}") from None
     hints = get_type_hints(kind)

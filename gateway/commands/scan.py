@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -16,10 +17,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from drivers.modbus.identity import ALL_UNITS
 from gateway.commands.loop import run_loop, told_to_stop
 from gateway.commands.new import draft, outline_of
-from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, print_json, print_table, say
+from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, complain_all, print_json, print_table, say
 from gateway.config.profile import Profile
 from gateway.config.profiles import list_profiles, read_profile
 from gateway.config.site import SerialLink
+from gateway.errors import ConfigError
 from gateway.links.guess import is_sure
 from gateway.links.scan import PROTOCOLS, Effort, Found, OnStep, Survey, scan, serial_ways, setting_of, tcp_ways
 
@@ -37,9 +39,13 @@ def scan_wires(
     timeout_s: float,
     within_s: float,
     every_setting: bool,
+    own_profiles: Path,
     as_json: bool,
 ) -> int:
-    """Scan all wires at the same time and print what answers. 1 when nothing does. Ctrl-C and ``within_s`` end it."""
+    """Scan all wires at the same time and print what answers. 1 when nothing does. Ctrl-C and ``within_s`` end it.
+
+    ``own_profiles``: a folder whose profiles are tried beside the shipped ones; it need not exist.
+    """
     try:
         surveys = [Survey(port, serial_ways(port, baudrates, parities)) for port in dict.fromkeys(serials)]
         surveys += [Survey(f"{host}:{port}", tcp_ways(host, port)) for host, port in map(_host, dict.fromkeys(hosts))]
@@ -56,7 +62,10 @@ def scan_wires(
     except ValueError as why:
         complain(why)
         return MISUSE
-    profiles = [read_profile(file) for file in list_profiles().values()]
+    try:
+        profiles = [read_profile(file) for file in list_profiles([own_profiles]).values()]
+    except ConfigError as error:
+        return complain_all(error)
     run_loop(_scan_all(surveys, effort, profiles, within_s))
     document = _document(surveys)
     if as_json:
@@ -143,12 +152,14 @@ def _document(surveys: list[Survey]) -> dict[str, Any]:
 
 def _plain(found: Found) -> dict[str, Any]:
     link = found.link.model_dump(include={"kind", "port", "host", "baudrate", "parity", "stop_bits", "framing"})
+    if isinstance(found.link, SerialLink) and found.link.echo:
+        link["echo"] = True
     return {
         "link": link,
         "protocol": found.sighting.protocol,
         "address": dict(found.sighting.address),
         "profile": found.guesses[0].profile if found.guesses else None,
-        "sure": is_sure(found.guesses),
+        "sure": is_sure(found.guesses, found.sighting),
         "candidates": [
             {
                 "profile": g.profile,
@@ -189,7 +200,7 @@ def _cells(survey: Survey, found: Found) -> list[str | None]:
     if found.guesses:
         best = found.guesses[0]
         others = ", ".join(guess.profile for guess in found.guesses[1:4])
-        profile = best.profile if is_sure(found.guesses) else f"{best.profile}?"
+        profile = best.profile if is_sure(found.guesses, found.sighting) else f"{best.profile}?"
         fits = f"{best.plausible} of {best.points} plausible" + (f"; or {others}" if others else "")
     address = json.dumps(dict(found.sighting.address)).strip("{}").replace('"', "", 2)
     return [
