@@ -19,6 +19,8 @@ from gateway.vocabulary import ALARM_ANSWERS, ALARM_LEVELS, DEVICE_STATES, VERDI
 
 SELF = "sitegate"
 EVERY_S = 60.0
+FINE_EVERY_S = 300.0
+"""How often a rule is told of that is fine. Of a hundred, a record each minute would be most of its writes."""
 LOOK_S = 1.0
 """How often states are compared, and the lag of the event loop is measured."""
 _DEVICE_STATE = {en: float(number) for number, (en, _) in DEVICE_STATES.items()}
@@ -92,7 +94,7 @@ def link_record(link: LinkHealth, time_ms: int) -> Readings:
         f"link.{link.name}",
         time_ms,
         {
-            "link_up": link.state == "up",
+            "link_up": link.state in ("up", "silent"),
             "link_busy_pct": 100 * link.busy_share,
             "link_requests": link.requests,
             "link_failures": sum(link.failures.values()),
@@ -141,6 +143,7 @@ class Telemetry:
         self._alarms = alarms
         self._states: dict[str, str] = {}
         self._begun_s = clock.monotonic_s()
+        self._fine_due_s = self._begun_s
         self._lag_s = 0.0
 
     def alarm_happened(self, event: Event, alarm: Alarm) -> None:
@@ -205,9 +208,13 @@ class Telemetry:
             self._tell_of_rules(self._alarms, now_ms)
 
     def _tell_of_rules(self, desk: Desk, now_ms: int) -> None:
-        """Also those that are fine: no record would look like a gateway that no longer judges."""
-        alarms = desk.alarms()
-        for rule, subject in desk.judged():
+        """Now and then also of those that are fine: no record would look like a gateway that no longer judges."""
+        alarms, now_s = desk.alarms(), self._clock.monotonic_s()
+        hold = {(alarm.rule, alarm.subject) for alarm in alarms if alarm.active}
+        if now_s >= self._fine_due_s:
+            self._fine_due_s = now_s + FINE_EVERY_S
+            hold |= set(desk.judged())
+        for rule, subject in sorted(hold):
             self._put(alarm_record(rule, subject, alarms, now_ms))
         for limit in limit_records(desk.limits(), now_ms):
             self._put(limit)

@@ -164,14 +164,40 @@ def test_the_rules_limits_in_force_are_drawn_with_their_quantity() -> None:
 
 def test_a_changed_threshold_is_on_the_board(tmp_path: Path) -> None:
     text = configs.path("site.demo.yaml").read_text()
-    site = tmp_path / "site.yaml"
-    site.write_text(text.replace("alerts:\n", "alerts:\n  set: {pm2_5_live: {above: 91}}\n", 1))
-    if "\n  set:" in text.partition("\nalerts:")[2]:
-        site.write_text(re.sub(r"\n  set:\n", "\n  set:\n    pm2_5_live: {above: 91}\n", text, count=1))
-    result = sitegate("dashboards", "build", str(site), "--out", str(tmp_path))
+    changed, times = re.subn(r"(\n  set:[^\n]*\n)", r"\1    pm2_5_live: {above: 91}\n", text)
+    assert times == 1
+    (tmp_path / "site.yaml").write_text(changed)
+    result = sitegate("dashboards", "build", str(tmp_path / "site.yaml"), "--out", str(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert "91" in (tmp_path / "en" / "dust-noise.json").read_text()
+    board = json.loads((tmp_path / "en" / "dust-noise.json").read_text())
+    [panel] = [p for p in panels(board) if p["type"] == "stat" and p["title"] == "PM2.5"]
+    assert 91 in [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]]
     assert sitegate("dashboards", "build", "--check", "--out", str(tmp_path)).returncode == 1
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_panel_with_limits_says_where_they_come_from(language: str) -> None:
+    rules = load_rules(load_site(configs.path("site.demo.yaml")))
+    [panel] = [
+        p
+        for p in panels(BOARDS[f"{language}/dust-noise"])
+        if p["type"] == "timeseries" and p["title"].startswith("PM10")
+    ]
+    judging = [rule for rule in rules.rules if rule.metric == "pm10_ug_m3" and rule.reference is None]
+    assert judging
+    for rule in judging:
+        assert f"**{rule.title[language]}** > {rule.limit:g} µg/m³" in panel["description"]
+        assert f"{rule.source} ({rule.confidence})" in panel["description"]
+
+
+def test_the_words_of_each_language_are_its_own() -> None:
+    for name, board in BOARDS.items():
+        if name.startswith("zh/"):
+            english = BOARDS[name.replace("zh/", "en/")]
+            assert board["title"] != english["title"]
+            titles = list(zip(panels(board), panels(english), strict=True))
+            same = {zh["title"] for zh, en in titles if zh["title"] == en["title"]}
+            assert all(re.fullmatch(r"[A-Z0-9.₂]+", title) for title in same), same
 
 
 def test_old_files_go(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,20 +10,18 @@ from dataclasses import dataclass
 import pytest
 
 import configs
+from gateway.alerts.figures import limits
 from gateway.alerts.presets import load_rules
-from gateway.alerts.rule import RuleSet
 from gateway.config.loader import LoadedSite, load_site
-from gateway.control.sprayed import SPRAYED
 from gateway.grafana.influxql import field, table
-from gateway.vocabulary import METRICS, Domain
+from gateway.telemetry import FINE_EVERY_S
+from gateway.vocabulary import METRICS
 from tests.support.dashboard_demo import DATABASE, fill
 from tests.support.grafana import PanelQuery, annotation_queries, expand, load, panel_queries, variables
 from tests.support.servers import Influx1, influxdb1
 
 MARGIN_MS = 3_600_000
 """Before the begin: what the first minutes close is stamped earlier."""
-_RULES = re.compile(r"\^\((.*?)\)@")
-_QUOTED = re.compile(r'"([a-z][a-z0-9_]*?)(?:_(?:mean|delta|last|share))?"')
 
 
 @dataclass(frozen=True)
@@ -49,22 +46,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
         yield Filled(server, site, begun_ms - MARGIN_MS, ended_ms + MARGIN_MS)
 
 
-def measured(site: LoadedSite) -> set[str]:
-    """What some device of the site measures, what control adds to it, and what the gateway says of itself."""
-    ours = {m.name for m in METRICS.values() if m.domain in (Domain.GATEWAY, Domain.ALERTS)}
-    return ours | {SPRAYED} | {metric for device in site.devices.values() for metric in device.rules}
-
-
-def asks_for(query: PanelQuery, rules: RuleSet) -> set[str]:
-    """The quantities of a query; those of the rules whose limits it draws, too."""
-    asked = {word for word in _QUOTED.findall(query.query) if word in METRICS}
-    if named := _RULES.search(query.query):
-        asked |= {rule.metric for rule in rules.rules if rule.metric and rule.name in named[1].split("|")}
-    return asked
-
-
-def test_every_panel_and_annotation_shows_what_the_demo_measures(filled: Filled) -> None:
-    known, rules = measured(filled.site), load_rules(filled.site)
+def test_every_panel_and_annotation_shows_something(filled: Filled) -> None:
     listed: list[str] = []
     empty: list[str] = []
     for name, board in load().items():
@@ -72,7 +54,7 @@ def test_every_panel_and_annotation_shows_what_the_demo_measures(filled: Filled)
         for query in (*panel_queries(name, board), *annotation_queries(name, board)):
             rows = filled.rows(query, chosen)
             listed.append(f"{rows:7d}  {name}  {query.panel}")
-            if not rows and asks_for(query, rules) <= known:
+            if not rows:
                 empty.append(f"{name} · {query.panel}: {query.query}")
     print("\n".join(listed))
     assert not empty, "\n".join(empty)
@@ -95,16 +77,32 @@ def month_of_minutes(site: LoadedSite, end_ms: int) -> Iterator[bytes]:
     for link in site.config.links:
         fields["gateway", f"link.{link}"] = ["link_up", "link_busy_pct", "link_requests", "link_failures"]
     rules = load_rules(site)
+    for line in limits(rules, end_ms):
+        fields["alerts", f"{line.rule}@{line.device}"] = ["limit_in_force"]
+    for (measurement, device_name), names in fields.items():
+        yield _lines(measurement, device_name, names, end_ms)
     for rule in rules.rules:
         for subject in rules.subjects(rule):
-            fields["alerts", f"{rule.name}@{subject}"] = ["alarm_level", "limit_in_force"]
-    for (measurement, device_name), names in fields.items():
-        variants = [
-            f"{measurement},device={device_name},site=demo,zone=gate "
-            + ",".join(f"{name}={(17 * index + 7 * variant) % 101 / 100}" for index, name in enumerate(names))
-            for variant in range(16)
-        ]
-        yield "\n".join(f"{variants[m % 16]} {end_ms - 60_000 * m}" for m in range(MINUTES)).encode()
+            yield _lines("alerts", f"{rule.name}@{subject}", ["alarm_level"], end_ms, int(FINE_EVERY_S // 60))
+
+
+def _lines(measurement: str, device: str, names: list[str], end_ms: int, every: int = 1) -> bytes:
+    variants = [
+        f"{measurement},device={device},site=demo,zone=gate "
+        + ",".join(f"{name}={(17 * index + 7 * variant) % 101 / 100}" for index, name in enumerate(names))
+        for variant in range(16)
+    ]
+    return "\n".join(f"{variants[m % 16]} {end_ms - 60_000 * m}" for m in range(0, MINUTES, every)).encode()
+
+
+def seconds_of(server: Influx1, text: str) -> float:
+    """How long a query takes; what is slow is tried again, for this machine has other things to do."""
+    found: list[float] = []
+    while not found or (len(found) < 3 and min(found) > SLOWEST_S):
+        begun_s = time.perf_counter()
+        server.query(DATABASE, text)
+        found.append(time.perf_counter() - begun_s)
+    return min(found)
 
 
 @pytest.mark.skipif(not os.environ.get("CI"), reason="writes some million lines: CI runs it")
@@ -117,13 +115,14 @@ def test_a_month_is_drawn_within_a_second() -> None:
             status, answer = server.post("/write", lines, db=DATABASE, precision="ms")
             assert status == 204, answer
         slow: list[str] = []
+        slowest_s = 0.0
         for name, board in load().items():
             chosen = variables(board, server, DATABASE)
             for query in panel_queries(name, board):
-                text = expand(query, chosen, end_ms - MINUTES * 60_000, end_ms, interval="30m")
-                begun_s = time.perf_counter()
-                server.query(DATABASE, text)
-                took_s = time.perf_counter() - begun_s
+                text = expand(query, chosen, end_ms - MINUTES * 60_000, end_ms)
+                took_s = seconds_of(server, text)
+                slowest_s = max(slowest_s, took_s)
                 if took_s > SLOWEST_S:
                     slow.append(f"{took_s:.2f} s  {name} · {query.panel}: {query.query}")
+    print(f"slowest of all: {slowest_s:.2f} s")
     assert not slow, "\n".join(slow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import configs
 import dashboards
@@ -12,6 +13,9 @@ from gateway.alerts.rule import RuleSet
 from gateway.commands.output import FINE, MISUSE, PROBLEM, complain, say
 from gateway.config.loader import LoadedSite, load_site
 from gateway.errors import ConfigError, NotNow
+
+if TYPE_CHECKING:
+    from gateway.grafana.push import Grafana
 
 NEEDS = "this needs the extra packages for Grafana: pip install 'sitegate[grafana]'"
 
@@ -73,32 +77,35 @@ def push(url: str, token: str, site_file: Path, *, dry_run: bool, force: bool) -
     except (ModuleNotFoundError, ConfigError) as why:
         return _not_made(why)
     try:
-        grafana = Grafana(url, token)
+        with Grafana(url, token) as grafana:
+            return _push(grafana, files, dry_run=dry_run, force=force)
     except ValueError as why:
         complain(why)
         return MISUSE
-    try:
-        changes = grafana.look(files)
-        for change in changes:
-            if change.what != "same":
-                say(f"{change.what:8}{change.name}" + (f" (saved last by {change.by})" if change.by else ""))
-            if dry_run and change.what in ("changed", "theirs"):
-                say("\n".join(change.diff()))
-        kept = [change.name for change in changes if change.what == "fixed" or (change.what == "theirs" and not force)]
-        if dry_run:
-            say("nothing was pushed: --dry-run")
-            return FINE
-        if kept:
-            complain(
-                f"people changed {len(kept)} of the dashboards, or Grafana reads them from files ({', '.join(kept)}); "
-                "nothing was pushed. Save a copy of them under another name if they are to stay; --force overwrites "
-                "what people changed, never what comes from files"
-            )
-            return PROBLEM
-        say(f"{grafana.push(changes, force=force)} of {len(changes)} dashboards pushed to {url}")
     except Refused as why:
         complain(why)
         return PROBLEM
+
+
+def _push(grafana: Grafana, files: dict[str, str], *, dry_run: bool, force: bool) -> int:
+    changes = grafana.look(files)
+    for change in changes:
+        if change.what != "same":
+            say(f"{change.what:8}{change.name}" + (f" (saved last by {change.by})" if change.by else ""))
+        if dry_run and change.what in ("changed", "theirs"):
+            say("\n".join(change.diff()))
+    if dry_run:
+        say("nothing was pushed: --dry-run")
+        return FINE
+    kept = [change.name for change in changes if change.what == "fixed" or (change.what == "theirs" and not force)]
+    if kept:
+        complain(
+            f"people changed {len(kept)} of the dashboards, or Grafana reads them from files ({', '.join(kept)}); "
+            "nothing was pushed. Save a copy of them under another name if they are to stay; --force overwrites "
+            "what people changed, never what comes from files"
+        )
+        return PROBLEM
+    say(f"{grafana.push(changes, force=force)} of {len(changes)} dashboards pushed")
     return FINE
 
 

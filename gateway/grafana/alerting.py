@@ -16,16 +16,15 @@ from urllib.parse import urlsplit
 from gateway.alerts.rule import Rule, RuleSet
 from gateway.config.notices import NoticeChannel
 from gateway.grafana import influxql
-from gateway.grafana.panels import metric
-from gateway.vocabulary import ALARM_LEVELS
+from gateway.vocabulary import ALARM_LEVELS, METRICS
 
 FOLDER = "Sitegate"
 EVERY_S = 60
 SILENT_AFTER_S = 600
 """So long nothing may come from the gateway: ten of its minutes."""
 _LEVEL = {en: number for number, (en, _) in ALARM_LEVELS.items()}
-_LOOK_BACK_S = 300
-"""The gateway tells of every rule each minute."""
+_LOOK_BACK_S = 660
+"""The gateway tells of a rule that is fine every five minutes."""
 
 Document = dict[str, Any]
 
@@ -88,7 +87,7 @@ def _group(name: str, rules: list[Document]) -> Document:
 
 
 def _rule(site: str, rule: Rule, source_uid: str) -> Document:
-    query = influxql.newest(metric("alarm_level"), where=(influxql.of_site(site), influxql.of_rules(rule.name)))
+    query = influxql.newest(METRICS["alarm_level"], where=(influxql.of_site(site), influxql.of_rules(rule.name)))
     lowest = _LEVEL["warning" if rule.warn is not None else rule.severity]
     limit = "" if rule.metric is None else f"{rule.direction} {rule.limit:g}; "
     source = rule.source + (f" ({rule.confidence})" if rule.confidence else "")
@@ -109,7 +108,7 @@ def _rule(site: str, rule: Rule, source_uid: str) -> Document:
 
 def _silence(site: str, source_uid: str, receiver: str | None) -> Document:
     query = influxql.total(
-        metric("gateway_uptime_s"), function="count", by=(), where=(influxql.of_site(site),)
+        METRICS["gateway_uptime_s"], function="count", by=(), where=(influxql.of_site(site),)
     )  # counted, not read: no row at all is the alarm
     made = {
         **_common(site, "gateway_silent", "网关无数据 · gateway silent"),

@@ -54,10 +54,13 @@ Make = Callable[[Shelf, dict[str, tuple[str, ...]]], Board]
 
 def _overview(shelf: Shelf, _rules: dict[str, tuple[str, ...]]) -> Board:
     say = shelf.say
+    level = metric("alarm_level")
     alarms = shelf.number(
         "alarm_level",
-        influxql.newest(metric("alarm_level"), where=NO_DEVICE),
+        influxql.worst(level),
+        Query(influxql.above_zero(level)),  # beside the site's light only what is wrong
         title=say("What is wrong now", "当前报警"),
+        alias="$tag_site",
         height=6,
         span=24,
     )
@@ -70,7 +73,7 @@ def _overview(shelf: Shelf, _rules: dict[str, tuple[str, ...]]) -> Board:
     history = shelf.states(
         "alarm_level",
         title=say("Alarms over time", "报警历程"),
-        queries=[Query(influxql.over_time(metric("alarm_level"), where=NO_DEVICE))],
+        queries=[Query(influxql.over_time(level, where=(influxql.AT_SITE, '"alarm_level" > 0')))],
         height=8,
     )
     devices = shelf.states("device_state", title=say("Devices", "设备状态"), queries=[_plain("device_state")], height=8)

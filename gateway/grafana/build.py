@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models.dashboard import (
 from gateway.alerts.rule import RuleSet
 from gateway.grafana import influxql
 from gateway.grafana.boards import Board, boards
-from gateway.grafana.panels import SOURCE, Level, Levels, Marks, Shelf, metric
+from gateway.grafana.panels import SOURCE, Level, Levels, Marks, Shelf, Sources, metric
 from gateway.model import LimitLine
 
 LANGUAGES = ("en", "zh")
@@ -62,11 +62,25 @@ def rules_by_metric(rules: RuleSet) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(of_metric)) for name, of_metric in found.items()}
 
 
+def sources_of(rules: RuleSet, language: str) -> Sources:
+    """Return what stands behind the question mark of a panel: which rules judge its quantity, and who says so."""
+    found: dict[str, list[str]] = {}
+    for rule in sorted(rules.rules, key=lambda rule: rule.name):
+        if rule.metric is None or rule.reference is not None or rule.rated is not None:
+            continue
+        sign = {("above", True): "≥", ("above", False): ">", ("below", True): "≤", ("below", False): "<"}
+        limit = f"{sign[rule.direction, rule.inclusive]} {rule.limit:g} {metric(rule.metric).unit}".strip()
+        source = f"{rule.edition} {rule.source}".strip() + (f" ({rule.confidence})" if rule.confidence else "")
+        title = rule.title.get(language) or rule.name
+        found.setdefault(rule.metric, []).append(f"**{title}** {limit} · {rule.window.length} · {source}")
+    return {name: "\n\n".join(lines) for name, lines in found.items()}
+
+
 def build(rules: RuleSet, limits: list[LimitLine]) -> dict[str, str]:
     """Return file name (``en/overview.json``) -> content, for every dashboard in every language."""
     files: dict[str, str] = {}
     for language in LANGUAGES:
-        shelf = Shelf(language, levels_of(limits))
+        shelf = Shelf(language, levels_of(limits), sources_of(rules, language))
         for board in boards(shelf, rules_by_metric(rules)):
             files[f"{language}/{board.name}.json"] = _json(board, shelf)
     return files

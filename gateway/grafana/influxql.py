@@ -96,6 +96,12 @@ def worst(metric: Metric) -> str:
     return f'SELECT max("now") FROM ({inner} GROUP BY "site", "device") GROUP BY "site"'
 
 
+def above_zero(metric: Metric) -> str:
+    """Return the newest reading of each device where it is not zero: alarms that hold now."""
+    inner = f'SELECT last("{metric.name}") AS "now" FROM "{metric.domain}" WHERE {AT_SITE} AND $timeFilter'
+    return f'SELECT "now" FROM ({inner} GROUP BY "device") WHERE "now" > 0 GROUP BY "device"'
+
+
 def percent_of(metric: Metric, variable: str) -> str:
     """Return what a counter grew by, as per cent of a number that people give."""
     return _select(f'100 * sum("{field(metric)}") / {variable}', metric, (AT_SITE, AT_DEVICE))

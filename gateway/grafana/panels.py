@@ -37,11 +37,15 @@ from grafana_foundation_sdk.models.dashboard import (
 
 from gateway.grafana import influxql
 from gateway.grafana.units import grafana_unit
+from gateway.telemetry import FINE_EVERY_S
 from gateway.vocabulary import METRICS, Kind, Metric
 
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "#808080"
 SOURCE = DataSourceRef(type_val="influxdb", uid="${datasource}")
 _STATE_COLOURS = (GREEN, YELLOW, ORANGE, GREY, RED, "dark-red")
+
+STEPS = 400
+"""Of a row of states: what an eye can tell apart. Dozens of rows over a month would take InfluxDB seconds otherwise."""
 
 Panel = timeseries.Panel | stat.Panel | statetimeline.Panel
 AnyPanel = TypeVar("AnyPanel", timeseries.Panel, stat.Panel, statetimeline.Panel)
@@ -57,6 +61,8 @@ class Level:
 
 Levels = dict[str, tuple[Level, ...]]
 """Metric -> the levels of its rules, rising."""
+Sources = dict[str, str]
+"""Metric -> its rules in words: limit, window, where they come from and how sure that is."""
 
 
 class Query(Builder[Dataquery], Dataquery):
@@ -104,9 +110,10 @@ def label(of: Metric, language: str) -> str:
 class Shelf:
     """Makes the panels of one dashboard: its language and the site's levels."""
 
-    def __init__(self, language: str, levels: Levels) -> None:
+    def __init__(self, language: str, levels: Levels, sources: Sources) -> None:
         self.language = language
         self._levels = levels
+        self._sources = sources
 
     def say(self, en: str, zh: str) -> str:
         """Choose the text in this dashboard's language."""
@@ -143,6 +150,8 @@ class Shelf:
         if levels and len(family) == 1 and (known := self._levels.get(first.name)):
             panel.thresholds(_thresholds(known))
             panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+        if levels and len(family) == 1 and (source := self._sources.get(first.name)):
+            panel.description(source)
         return panel
 
     def _timeseries(
@@ -182,6 +191,7 @@ class Shelf:
             .title(title or self.title_of(family))
             .datasource(SOURCE)
             .interval("1m")
+            .max_data_points(STEPS)
             .mappings(self._mappings(family[0]))
             .color_scheme(builders.FieldColor().mode(FieldColorModeId.FIXED).fixed_color(BLUE))
             .merge_values(True)
@@ -191,6 +201,8 @@ class Shelf:
             .legend(_legend())
             .no_value(self.say("no data", "无数据"))
         )
+        if family[0].name == "alarm_level":
+            panel.span_nulls(2 * int(FINE_EVERY_S * 1000))  # so rarely is told of what is fine
         return _with(panel, chosen)
 
     # --- one number --------------------------------------------------------------------------------------------
@@ -199,7 +211,7 @@ class Shelf:
         self,
         name: str,
         query: str | None = None,
-        *,
+        *more: Query,
         title: str | None = None,
         alias: str = "$tag_device",
         levels: Sequence[Level] = (),
@@ -230,7 +242,9 @@ class Shelf:
             panel.mappings(self._mappings(of))
         if chosen:
             panel.thresholds(_thresholds(chosen))
-        return _with(panel, [Query(query or influxql.newest(of), alias)])
+        if not levels and (source := self._sources.get(name)):
+            panel.description(source)
+        return _with(panel, [Query(query or influxql.newest(of), alias), *more])
 
     # --- words -------------------------------------------------------------------------------------------------
 

@@ -57,7 +57,7 @@ class Change:
 
 
 class Grafana:
-    """A server and a token for it."""
+    """A server and a token for it: ``with Grafana(url, token) as grafana``."""
 
     def __init__(self, url: str, token: str) -> None:
         """Touches no network. ValueError: ``url`` is none."""
@@ -67,6 +67,12 @@ class Grafana:
         self._api = GrafanaApi.from_url(
             self._url if self._url.count("/") == 2 else f"{self._url}/", credential=token, timeout=TIMEOUT_S
         )
+
+    def __enter__(self) -> Grafana:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._api.client.s.close()
 
     def look(self, files: dict[str, str]) -> list[Change]:
         """Compare dashboards with the server; changes nothing. Raises Refused."""

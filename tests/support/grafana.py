@@ -15,6 +15,12 @@ from tests.support.servers import Influx1
 FOLDER = Path(dashboards.__file__).parent
 
 
+HALF_A_SCREEN = 900
+"""Points of a panel that says nothing else, on a wide screen."""
+_ROUNDED = ((1.5, "1m"), (3.5, "2m"), (7.5, "5m"), (12.5, "10m"), (17.5, "15m"), (25, "20m"), (45, "30m"), (90, "1h"),
+            (150, "2h"), (270, "3h"))  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class PanelQuery:
     """One query of one panel or annotation."""
@@ -23,6 +29,13 @@ class PanelQuery:
     panel: str
     query: str
     time_from: str | None
+    steps: int = HALF_A_SCREEN
+    """Points that Grafana asks for at most."""
+
+    def interval(self, span_ms: int) -> str:
+        """Return $__interval for a time range, rounded as Grafana rounds, never below our minute."""
+        found_min = span_ms / 60_000 / self.steps
+        return next(name for below, name in _ROUNDED if found_min < below)
 
 
 def load() -> dict[str, dict[str, Any]]:
@@ -43,7 +56,8 @@ def panel_queries(name: str, board: dict[str, Any]) -> Iterator[PanelQuery]:
     """Every query of every panel."""
     for panel in panels(board):
         for target in panel["targets"]:
-            yield PanelQuery(name, panel["title"], target["query"], panel.get("timeFrom"))
+            steps = panel.get("maxDataPoints") or HALF_A_SCREEN
+            yield PanelQuery(name, panel["title"], target["query"], panel.get("timeFrom"), steps)
 
 
 def annotation_queries(name: str, board: dict[str, Any]) -> Iterator[PanelQuery]:
@@ -65,10 +79,10 @@ def variables(board: dict[str, Any], server: Influx1, database: str) -> dict[str
     return chosen
 
 
-def expand(query: PanelQuery, chosen: dict[str, str], from_ms: int, to_ms: int, interval: str = "1m") -> str:
+def expand(query: PanelQuery, chosen: dict[str, str], from_ms: int, to_ms: int) -> str:
     """Return the query as a server gets it."""
     text = query.query.replace("$timeFilter", f"time >= {from_ms}ms AND time <= {to_ms}ms")
-    return _put(text.replace("$__interval", interval), chosen)
+    return _put(text.replace("$__interval", query.interval(to_ms - from_ms)), chosen)
 
 
 def _put(text: str, chosen: dict[str, str]) -> str:
