@@ -11,12 +11,14 @@ import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 
+from drivers.transport.line import Line
 from gateway import __version__
 from gateway.alerts.presets import calendar_of, load_rules
 from gateway.alerts.rule import RuleSet
@@ -34,9 +36,11 @@ from gateway.control.sprayed import SPRAYED
 from gateway.ledger.outbox import MinuteOutbox
 from gateway.ledger.store import Ledger
 from gateway.links.listener import ListenerWorker
+from gateway.links.notebook import FILE_NAME as LEARNED_NAME
+from gateway.links.notebook import Notebook
 from gateway.links.wires import address_of, is_polled, make_line, make_listener, polled
 from gateway.links.worker import LinkWorker
-from gateway.model import DeviceHealth, LinkHealth, Series
+from gateway.model import DeviceHealth, LinkHealth, Series, SettingsState
 from gateway.notices.outlets import check_channels, open_notices
 from gateway.notices.runtime import NoticeRuntime
 from gateway.pipeline.fanout import Pipeline
@@ -77,10 +81,12 @@ class Gateway:
         self.outbox = outbox
         self.notices = notices
         self.control = control
+        self.settings = SettingsState()
         self.latest = Latest(clock.wall_ms)
         self.supervisor = Supervisor(clock)
         self.links = {name: LinkHealth(name, link.kind, address_of(link)) for name, link in site.config.links.items()}
         self.device_health = {name: DeviceHealth(name) for name in site.devices}
+        self.wires: dict[str, Line] = {}
         self.alerts = None if alarms is None else self._alert_runtime(rules, alarms)
         # control before the alarms: what they ask for is decided by this very record
         live = [each.see for each in (control, self.alerts) if each is not None]
@@ -97,10 +103,12 @@ class Gateway:
         self.pumps = {
             name: Pump(sink, buffer, clock, site.config.sinks[name].batch_values) for name, sink in self.sinks.items()
         }
-        self.page = PageServer(self._page_state(), site.config.page.host, site.config.page.port)
+        self.page_state = self._page_state()
+        self.page = PageServer(self.page_state, site.config.page.host, site.config.page.port)
 
     def workers(self) -> Iterator[tuple[str, LinkWorker | ListenerWorker]]:
         """Make one worker per link that has devices."""
+        notebook = Notebook(self.site.config.data_dir / LEARNED_NAME)
         for name, link in self.site.config.links.items():
             devices = [d for d in self.site.devices.values() if d.config.link == name]
             if not devices:
@@ -109,8 +117,8 @@ class Gateway:
             if not is_polled(link, devices):
                 yield name, self._listener_worker(name, link, devices, health)
             else:
-                line = make_line(link)
-                members = [polled(d, line, link.timeout) for d in devices]
+                line = self.wires[name] = make_line(link)
+                members = [polled(d, line, link.timeout, notebook) for d in devices]
                 yield name, LinkWorker(line, members, self.pipeline, self.clock, self.links[name], health)
 
     def _listener_worker(
@@ -191,8 +199,10 @@ class Gateway:
             ledger=self.ledger,
             pumps={name: pump.health for name, pump in self.pumps.items()},
             alarms=self.alerts,
+            settings=self.settings,
             notices=self.notices,
             outputs=self.control,
+            wires=self.wires,
         )
 
     def connect_control(self, workers: Mapping[str, LinkWorker | ListenerWorker]) -> None:
@@ -223,7 +233,14 @@ def _view(device: LoadedDevice, every_s: Mapping[str, float]) -> DeviceView:
         link=device.config.link,
         every_s=every_s,
         thinned=thinned | {SPRAYED} if thinned else thinned,  # that mark goes with what it marks
+        address=_shown(device.address),
     )
+
+
+def _shown(address: Any) -> str:
+    """What people may know of an address: secrets are not in its repr either."""
+    given = {f.name: getattr(address, f.name) for f in fields(address) if f.repr}
+    return ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
 
 
 @asynccontextmanager

@@ -74,7 +74,7 @@ class LinkHealth:
     name: str
     kind: str
     address: str
-    state: str = "starting"  # starting | up | down
+    state: str = "starting"  # starting | up | silent (open, and none of several devices answers) | down
     since_ms: int = 0
     """Wall time of the last change of state."""
     last_error: str | None = None
@@ -89,6 +89,8 @@ class LinkHealth:
     late_rounds: int = 0
     """Rounds skipped because the one before had not ended."""
     reconnects: int = 0
+    discarded_bytes: int = 0
+    """What nobody had asked for: late answers, noise, another master on the wire."""
     busy_share: float = 0.0
     """Share of the last ten seconds or more in which the wire was in use, 0 to 1."""
 
@@ -113,6 +115,17 @@ class DeviceHealth:
     failures_in_row: int = 0
     next_try_in_s: float | None = None
     last_error: str | None = None
+
+
+@dataclass(slots=True)
+class SettingsState:
+    """What became of the site file since the start; written by ``gateway.reload`` only."""
+
+    refused: tuple[str, ...] = ()
+    """Mistakes of the file as it is now: the settings before it still hold."""
+    waiting: tuple[str, ...] = ()
+    """Sections that were changed and take effect at the next start."""
+    since_ms: int | None = None
 
 
 @dataclass(slots=True)

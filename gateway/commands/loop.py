@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
@@ -16,13 +16,16 @@ import structlog
 T = TypeVar("T")
 
 
-async def told_to_stop(seconds: float | None) -> None:
-    """Return when told (Ctrl-C, SIGTERM, a closed terminal) or after ``seconds``; a second signal ends it at once."""
+async def told_to_stop(seconds: float | None, hang_up: Callable[[], object] | None = None) -> None:
+    """Return when told (Ctrl-C, SIGTERM, a closed terminal) or after ``seconds``; a second signal ends it at once.
+
+    ``hang_up``: what SIGHUP does instead, for a service that has no terminal to lose.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     for number in signals:
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, hang_up if hang_up and number == signal.SIGHUP else stop.set)
     try:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), seconds)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from gateway.model import DeviceHealth, LinkHealth, Mark
 from gateway.vocabulary import METRICS, Metric
+from gateway.web.reasons import in_chinese
 from gateway.web.state import DeviceView, PageState, is_stale
 
 FAULT, WARNING = "fault", "warning"
@@ -40,12 +41,16 @@ class Finding:
 
 def findings(state: PageState, now_ms: int) -> list[Finding]:
     """Everything wrong at this moment, faults first."""
-    found = [*_links(state, now_ms), *_buffer(state), *_sinks(state, now_ms), *_notices(state)]
+    found = [*_links(state, now_ms), *_buffer(state), *_sinks(state, now_ms), *_notices(state), *_settings(state)]
     return sorted(found, key=lambda f: f.level != FAULT)
 
 
 def _because(error: str | None) -> str:
     return f": {error}" if error else ""
+
+
+def _because_zh(error: str | None) -> str:
+    return f"：{in_chinese(error)}" if error else ""
 
 
 def _bad_metrics(state: PageState) -> dict[str, list[Metric]]:
@@ -82,7 +87,7 @@ def _link_down(link: LinkHealth) -> Finding:
     return Finding(
         FAULT, "link_down", link.name, link.since_ms or None,
         f"Link {link.name} ({link.address}) is down{_because(link.last_error)}",
-        f"链路 {link.name}（{link.address}）已断开{_because(link.last_error)}",
+        f"链路 {link.name}（{link.address}）已断开{_because_zh(link.last_error)}",
     )  # fmt: skip
 
 
@@ -99,13 +104,13 @@ def _device(state: PageState, device: DeviceView, now_ms: int, bad: list[Metric]
         yield Finding(
             FAULT, "device_silent", device.name, since,
             f"{device.label_en} does not answer{_because(health.last_error)}",
-            f"{device.label_zh}无应答{_because(health.last_error)}",
+            f"{device.label_zh}无应答{_because_zh(health.last_error)}",
         )  # fmt: skip
     elif health.state == "refused":
         yield Finding(
             FAULT, "device_refused", device.name, since,
             f"{device.label_en} refuses to answer{_because(health.last_error)}",
-            f"{device.label_zh}拒绝应答{_because(health.last_error)}",
+            f"{device.label_zh}拒绝应答{_because_zh(health.last_error)}",
         )  # fmt: skip
     elif is_stale(since, device.fastest_s, now_ms):
         yield Finding(
@@ -117,7 +122,7 @@ def _device(state: PageState, device: DeviceView, now_ms: int, bad: list[Metric]
         yield Finding(
             WARNING, "device_partly", device.name, None,
             f"{device.label_en} answers only in part{_because(health.last_error)}",
-            f"{device.label_zh}只有部分应答{_because(health.last_error)}",
+            f"{device.label_zh}只有部分应答{_because_zh(health.last_error)}",
         )  # fmt: skip
     elif bad:
         more = len(bad) - NAMED_METRICS
@@ -175,7 +180,7 @@ def _sinks(state: PageState, now_ms: int) -> Iterator[Finding]:
             yield Finding(
                 WARNING, "sink_down", pump.name, pump.since_ms,
                 f"{pump.name} takes no data, the buffer keeps it{_because(pump.last_error)}",
-                f"{pump.name} 无法接收数据，数据保存在缓冲中{_because(pump.last_error)}",
+                f"{pump.name} 无法接收数据，数据保存在缓冲中{_because_zh(pump.last_error)}",
             )  # fmt: skip
 
 
@@ -186,5 +191,23 @@ def _notices(state: PageState) -> Iterator[Finding]:
                 WARNING, "notices_down", channel.name, channel.since_ms,
                 f"Notices by {channel.name} do not get through, {channel.waiting} alarms wait"
                 f"{_because(channel.last_error)}",
-                f"通知渠道 {channel.name} 无法送达，{channel.waiting} 条报警待发送{_because(channel.last_error)}",
+                f"通知渠道 {channel.name} 无法送达，{channel.waiting} 条报警待发送{_because_zh(channel.last_error)}",
             )  # fmt: skip
+
+
+def _settings(state: PageState) -> Iterator[Finding]:
+    settings = state.settings
+    if settings.refused:
+        count, first = len(settings.refused), settings.refused[0]
+        yield Finding(
+            WARNING, "settings_refused", "site", settings.since_ms,
+            f"The changed site file was refused ({count} mistakes), the old settings hold: {first}",
+            f"新的站点配置有 {count} 处错误，未被采用，仍按原配置运行：{first}",
+        )  # fmt: skip
+    if settings.waiting:
+        names = ", ".join(settings.waiting)
+        yield Finding(
+            WARNING, "settings_wait", "site", settings.since_ms,
+            f"Changed in the site file, in effect after the next start: {names}",
+            f"站点配置已修改，重启后生效：{names}",
+        )  # fmt: skip

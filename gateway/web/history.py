@@ -51,19 +51,30 @@ def known_device(state: PageState, name: str) -> str:
     return name
 
 
+def known_metric(state: PageState, device: str, metric: str) -> str:
+    """Return the metric. Raises NotKnown when the device does not have it."""
+    if metric not in METRICS or metric not in state.devices[device].every_s:
+        raise NotKnown(f"Device {device} has no metric {metric[:80]!r}. /api/latest?device={device} lists its metrics.")
+    return metric
+
+
+def span(query: Mapping[str, str], now_ms: int, default_ms: int) -> tuple[int, int]:
+    """Return ``from`` and ``to``; ``default_ms`` up to now when they are not given. Raises BadQuery."""
+    to_ms = whole(query, "to", now_ms)
+    from_ms = whole(query, "from", max(0, to_ms - default_ms))
+    if from_ms >= to_ms:
+        raise BadQuery("'from' must be before 'to'; both are Unix milliseconds.")
+    return from_ms, to_ms
+
+
 def parse(state: PageState, query: Mapping[str, str], now_ms: int) -> Query:
     """Check the parameters. Raises BadQuery or NotKnown with one sentence."""
     for needed in ("device", "metric"):
         if not query.get(needed):
             raise BadQuery(f"Say which {needed}: /api/history?device=NAME&metric=NAME")
     device = known_device(state, query["device"])
-    metric = query["metric"]
-    if metric not in METRICS or metric not in state.devices[device].every_s:
-        raise NotKnown(f"Device {device} has no metric {metric[:80]!r}. /api/latest?device={device} lists its metrics.")
-    to_ms = whole(query, "to", now_ms)
-    from_ms = whole(query, "from", to_ms - DEFAULT_SPAN_MS)
-    if from_ms >= to_ms:
-        raise BadQuery("'from' must be before 'to'; both are Unix milliseconds.")
+    metric = known_metric(state, device, query["metric"])
+    from_ms, to_ms = span(query, now_ms, DEFAULT_SPAN_MS)
     step_s = whole(query, "step", _default_step(to_ms - from_ms))
     fine = step_s < 60 or "raw" in query
     if fine and metric in state.devices[device].thinned:

@@ -63,6 +63,7 @@ class StateCollector(Collector):
         up = _gauges("device_up", "1 while the device answers as expected", ["device", "link"])
         age = _gauges("device_last_answer_age_seconds", "Time since the last answer", ["device"])
         failures = _gauges("device_failures_in_row", "Polls failed since the last answer", ["device"])
+        states = _gauges("device_state", "1 for the state that holds: good, refused, silent, …", ["device", "state"])
         for view in self._state.devices.values():
             health = self._state.device_health.get(view.name)
             if health is None:
@@ -70,10 +71,11 @@ class StateCollector(Collector):
             stale = is_stale(health.last_answer_ms, view.fastest_s, now_ms)
             up.add_metric([view.name, view.link], float(health.state in ("good", "partly") and not stale))
             failures.add_metric([view.name], health.failures_in_row)
+            states.add_metric([view.name, health.state], 1.0)
             seconds = age_s(health.last_answer_ms, now_ms)
             if seconds is not None:
                 age.add_metric([view.name], seconds)
-        yield from (up, age, failures)
+        yield from (up, age, failures, states)
 
     def _readings(self, now_ms: int) -> Iterator[Family]:
         """Only what is good and fresh: a scrape never repeats an old value."""
@@ -89,6 +91,7 @@ class StateCollector(Collector):
 
     def _links(self) -> Iterator[Family]:
         up = _gauges("link_up", "1 while the wire is up", ["link", "kind"])
+        states = _gauges("link_state", "1 for the state that holds; silent: open, nobody answers", ["link", "state"])
         requests = _counters("link_requests", "Requests sent", ["link"])
         answers = _counters("link_answers", "Answers understood", ["link"])
         failures = _counters("link_failures", "Failures by cause", ["link", "cause"])
@@ -96,9 +99,11 @@ class StateCollector(Collector):
         unwritten = _counters("link_write_failures", "Commands that failed, by cause", ["link", "cause"])
         late = _counters("link_late_rounds", "Rounds skipped because the one before had not ended", ["link"])
         reconnects = _counters("link_reconnects", "Connections made again", ["link"])
+        stray = _counters("link_discarded_bytes", "Bytes that nobody had asked for", ["link"])
         busy = _gauges("link_busy_ratio", "Share of the last ten seconds in which the wire was in use", ["link"])
         for link in self._state.links.values():
-            up.add_metric([link.name, link.kind], float(link.state == "up"))
+            up.add_metric([link.name, link.kind], float(link.state in ("up", "silent")))
+            states.add_metric([link.name, link.state], 1.0)
             requests.add_metric([link.name], link.requests)
             answers.add_metric([link.name], link.answers)
             for cause, count in link.failures.items():
@@ -108,8 +113,9 @@ class StateCollector(Collector):
                 unwritten.add_metric([link.name, cause], count)
             late.add_metric([link.name], link.late_rounds)
             reconnects.add_metric([link.name], link.reconnects)
+            stray.add_metric([link.name], link.discarded_bytes)
             busy.add_metric([link.name], link.busy_share)
-        yield from (up, requests, answers, failures, writes, unwritten, late, reconnects, busy)
+        yield from (up, states, requests, answers, failures, writes, unwritten, late, reconnects, stray, busy)
 
     def _buffer(self) -> Iterator[Family]:
         stats = self._state.buffer.stats()

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.errors import AddressUnavailable
-from gateway.web import alarms, bodies, history, metrics, outputs, views
+from gateway.web import alarms, bodies, export, history, metrics, outputs, views
 from gateway.web.events import EventHub
 from gateway.web.files import PageFile, load_files
 from gateway.web.guard import Guard, add_headers, make_logger
@@ -25,6 +25,10 @@ BODY_S = 10.0
 """A body that has not arrived by then is not waited for."""
 NO_ALARM = "There is no such alarm. /api/alerts?state=all lists those of the last seven days."
 COMPRESS_FROM_BYTES = 2_048
+MAX_DOWNLOADS = 2
+"""At a time: the disk has readings to take."""
+DOWNLOAD_S = 30.0
+"""A client that takes no piece of a download for so long is gone."""
 ZLIB_THREAD_FROM_BYTES = 128 * 1024
 
 _REASONS = {
@@ -46,6 +50,7 @@ class PageServer:
         self._registry = metrics.make_registry(state, self._hub)
         self._files = load_files()
         self._guard = Guard(state.site.page, host, state.clock)
+        self._downloads = 0
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
         self._ticker: asyncio.Task[None] | None = None
@@ -114,6 +119,7 @@ class PageServer:
             web.get("/healthz", self._healthz),
             web.get("/metrics", self._metrics),
             web.get("/api/history", self._history),
+            web.get("/api/history.csv", self._download),
             web.get("/api/alerts", self._alarms),
             web.get("/api/alerts/{alarm}", self._alarm),
             web.post("/api/alerts/{alarm}/{step}", self._answer),
@@ -149,6 +155,35 @@ class PageServer:
             every_s = self._state.devices[query.device].every_s[query.metric]
             summary = history.reading_summary(readings, query, now_ms, every_s)
         return _json_response(history.answer(query, points, summary))
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        wanted = export.parse(self._state, request.query, self._state.clock.wall_ms())
+        headers = {
+            "Content-Type": "text/csv; charset=utf-8",
+            "Content-Disposition": f'attachment; filename="{wanted.file_name}"',
+        }
+        if request.method == "HEAD":
+            return web.Response(headers=headers)
+        if self._downloads >= MAX_DOWNLOADS:
+            raise web.HTTPServiceUnavailable(
+                text=f"{MAX_DOWNLOADS} downloads are under way already. Try again when one is done."
+            )
+        response = web.StreamResponse(headers=headers)
+        response.enable_compression()
+        self._downloads += 1
+        try:
+            await response.prepare(request)
+            async for piece in export.table(self._state.ledger, wanted):
+                async with asyncio.timeout(DOWNLOAD_S):
+                    await response.write(piece.encode())
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()  # half a file must not look like a whole one
+        except ConnectionError:
+            pass  # the client left
+        finally:
+            self._downloads -= 1
+        return response
 
     async def _alarms(self, request: web.Request) -> web.StreamResponse:
         span = alarms.span(request.query, self._state.clock.wall_ms())

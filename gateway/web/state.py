@@ -6,7 +6,7 @@ The protocols below say how little the page needs of ledger and alarms; tests ha
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.buffer import Buffer
@@ -21,6 +21,7 @@ from gateway.model import (
     NoticeEntry,
     NoticeHealth,
     OutputStatus,
+    SettingsState,
     SinkHealth,
     WindowVerdict,
 )
@@ -46,11 +47,22 @@ class DeviceView:
     """Metric -> expected seconds between readings, in the order in which people should see the metrics."""
     thinned: Collection[str] = ()
     """Metrics of which the buffer does not hold every reading: only their minutes are complete."""
+    address: str = ""
+    """Where it is found on its link, such as ``unit 3``; holds no secret."""
 
     @property
     def fastest_s(self) -> float:
         """The shortest time between readings: the yardstick for the device as a whole."""
         return min(self.every_s.values(), default=60.0)
+
+
+class Wire(Protocol):
+    """What the page asks of a wire on which the gateway asks."""
+
+    @property
+    def last_frames(self) -> tuple[bytes, bytes]:
+        """Raw bytes of the last exchange: sent, received."""
+        ...
 
 
 class MinuteHistory(Protocol):
@@ -171,6 +183,9 @@ class PageState:
     """None: this site has no outputs."""
     notices: NoticeDesk | None = None
     """None: nobody is told of alarms."""
+    wires: Mapping[str, Wire] = field(default_factory=dict)
+    """By link; where devices speak first there is none."""
+    settings: SettingsState = field(default_factory=SettingsState)
 
 
 STALE_ROUNDS = 3

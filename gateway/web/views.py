@@ -10,7 +10,8 @@ from gateway.model import Alarm, Mark
 from gateway.pipeline.latest import LatestValue
 from gateway.vocabulary import METRICS, Metric
 from gateway.web.findings import FAULT, UNHEALTHY, findings
-from gateway.web.state import DeviceView, PageState, age_s, is_stale
+from gateway.web.reasons import reason
+from gateway.web.state import DeviceView, PageState, Wire, age_s, is_stale
 
 Json = dict[str, Any]
 
@@ -20,9 +21,13 @@ HEADLINES = frozenset({
     "air_temperature_c", "humidity_pct", "wind_speed_m_s", "wind_direction_deg",
     "water_volume_m3", "water_flow_m3_h", "residual_current_ma", "cable_temperature_c",
     "load_t", "moment_pct", "radius_m", "hook_height_m", "running", "spraying", "tank_level_pct", "sprayed",
+    "machine_state", "load_pct", "persons_aboard", "floor_number", "concrete_volume_m3", "vehicles_washed",
+    "recycled_water_m3", "fuel_level_pct", "heat_energy_kwh", "gas_volume_m3",
 })  # fmt: skip
 """What people look for first; the page shows these large and folds the rest away."""
 assert set(METRICS) >= HEADLINES
+MAX_FRAME = 64
+"""Bytes of a frame that are shown."""
 
 
 def site(state: PageState, now_ms: int) -> Json:
@@ -56,7 +61,7 @@ def summary(state: PageState, now_ms: int) -> Json:
         ],
         "devices": len(state.devices),
         "links": len(state.links),
-        "links_up": sum(link.state == "up" for link in state.links.values()),
+        "links_up": sum(link.state in ("up", "silent") for link in state.links.values()),
         "readings": {
             "records": state.latest.records,
             "good": state.latest.good_values,
@@ -111,6 +116,7 @@ def _sink(state: PageState, name: str) -> Json:
         "state": pump.state if pump else "waiting",
         "since_ms": pump.since_ms if pump else None,
         "last_error": pump.last_error if pump else None,
+        "reason": reason(pump.last_error) if pump else None,
         "sent_values": pump.sent_values if pump else 0,
         "retries": pump.retries if pump else 0,
         "quarantined": stats.quarantined if stats else 0,
@@ -150,7 +156,11 @@ def _device(state: PageState, view: DeviceView, good: int, now_ms: int) -> Json:
         "good": good,
         "stale": is_stale(last_ms, view.fastest_s, now_ms),
         "last_error": health.last_error if health else None,
+        "reason": reason(health.last_error) if health else None,
         "every_s": view.fastest_s,
+        "address": view.address,
+        "failures_in_row": health.failures_in_row if health else 0,
+        "next_try_in_s": health.next_try_in_s if health else None,
     }
 
 
@@ -209,11 +219,22 @@ def changes(values: Iterable[LatestValue], seen: dict[tuple[str, str], int]) -> 
 
 
 def links(state: PageState) -> list[Json]:
-    """``/api/links``: every wire with its health and the devices on it."""
+    """``/api/links``: every wire with its health, the devices on it and, where the gateway asks, its last exchange."""
     return [
-        {**asdict(link), "devices": [d.name for d in state.devices.values() if d.link == link.name]}
+        {
+            **asdict(link),
+            "reason": reason(link.last_error),
+            "devices": [d.name for d in state.devices.values() if d.link == link.name],
+            "last_frames": _frames(state.wires[link.name]) if link.name in state.wires else None,
+        }
         for link in state.links.values()
     ]
+
+
+def _frames(wire: Wire) -> Json:
+    """What went over the wire last, as hexadecimal; long frames are cut."""
+    sent, received = wire.last_frames
+    return {"sent": sent[:MAX_FRAME].hex(" "), "received": received[:MAX_FRAME].hex(" ")}
 
 
 def health(state: PageState, now_ms: int) -> Json:

@@ -58,12 +58,12 @@ function showDevices() {
 
 function showLinks() {
   byId("links").replaceChildren(h("h2", {}, t("nav.links")), h("div", { class: "cards" }, store.links.map((link) => {
-    const level = { up: "ok", down: "fault" }[link.state] ?? "waiting";
+    const level = { up: "ok", down: "fault", silent: "fault" }[link.state] ?? "waiting";
     const causes = (counts) => Object.entries(counts).filter(([, n]) => n).map(([cause, n]) => `${t(`cause.${cause}`)} ${number(n)}`);
     const failures = [...causes(link.failures), ...causes(link.write_failures).map((each) => t("link.onwrite", { each }))];
     return h("article", { class: "card" },
       h("header", {}, h("h3", {}, link.name), h("span", { class: "zone" }, t(`link.kind.${link.kind}`)),
-        h("span", { class: "age" }, dot(level), t(`state.${link.state}`),
+        h("span", { class: "age" }, dot(level), t(link.state === "silent" ? "link.silent" : `state.${link.state}`),
           link.since_ms ? ` · ${t("since", { time: when(link.since_ms, nowMs(), store.site.timezone) })}` : "")),
       h("p", { class: "address" }, link.address),
       link.last_error && level !== "ok" ? h("p", { class: "error" }, link.last_error) : null,
