@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 LOCK   := --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
           --strip-extras --allow-unsafe --no-annotate --no-header --quiet
 
-.PHONY: help demo run test check bench wheel lock schemas clean
+.PHONY: help demo run test check bench wheel wheelhouse lock schemas clean
 help:  ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
@@ -30,15 +30,20 @@ bench: $(VENV)/.dev  ## speed beside a bare pymodbus loop and bare sockets, then
 wheel: $(VENV)/.dev  ## dist/sitegate-*.whl
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
+wheelhouse: $(VENV)/.dev  ## dist/wheelhouse: everything for a box without a network (docs/deploy.md)
+	sh deploy/wheelhouse.sh $(BIN)/python dist/wheelhouse
+
 lock: $(VENV)/.dev  ## renew both lock files
 	$(BIN)/pip-compile $(LOCK) --upgrade --build-deps-for editable --output-file requirements.lock pyproject.toml
 	$(BIN)/pip-compile $(LOCK) --extra dev --build-deps-for editable --constraint requirements.lock \
 	    --output-file requirements-dev.lock pyproject.toml
 
-schemas: $(VENV)/.dev  ## renew configs/schema and docs/metrics.md after a change of models or vocabulary
+schemas: $(VENV)/.dev  ## renew configs/schema, docs/metrics.md and docs/profiles.md after a change of models, vocabulary or profiles
 	$(BIN)/sitegate schema site > configs/schema/site.schema.json
 	$(BIN)/sitegate schema profile > configs/schema/profile.schema.json
 	$(BIN)/sitegate schema metrics > docs/metrics.md
+	$(BIN)/sitegate dashboards build
+	$(BIN)/sitegate schema profiles > docs/profiles.md
 
 clean:  ## remove what make made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -81,6 +81,7 @@ def main() -> None:
         flush=True,
     )
     subprocess.run([sys.executable, "-m", "benchmarks.alarms"], check=True)
+    subprocess.run([sys.executable, "-m", "benchmarks.line"], check=True)
 
 
 if __name__ == "__main__":

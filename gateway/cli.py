@@ -130,7 +130,7 @@ def decode(
         str, typer.Argument(metavar="[FILE|-]", help="Lines of hexadecimal bytes (hj212: text); - is standard input.")
     ] = "-",
     key: Annotated[Optional[str], typer.Option(help="hj212: SM4 key, 32 hexadecimal digits.")] = None,  # noqa: UP045  # typer reads it
-    orders: Annotated[bool, typer.Option("--orders", help="modbus-rtu: registers in every word and byte order.")] = False,
+    orders: Annotated[bool, typer.Option("--orders", help="modbus-rtu: registers in every byte order.")] = False,
 ) -> None:
     """Explain frames: one line of hexadecimal bytes in, one JSON object per frame or error out."""
     from gateway.commands.decode import decode as command
@@ -153,6 +153,7 @@ def scan(
     timeout: Annotated[float, typer.Option(min=0.005, max=10, help="Seconds a device may take to answer.")] = 0.2,
     within: Annotated[float, typer.Option(min=1, help="Seconds after which it stops and shows what it has.")] = 600,
     every_setting: Annotated[bool, typer.Option("--all", help="Try all speeds even after somebody answered.")] = False,
+    profiles: Annotated[Path, typer.Option(help="Folder of own profiles, tried as well.")] = Path("profiles"),
     json: Json = False,
 ) -> None:
     """Find the devices on serial lines and hosts: every speed, parity, protocol and address; only reads.
@@ -172,6 +173,7 @@ def scan(
             timeout_s=timeout,
             within_s=within,
             every_setting=every_setting,
+            own_profiles=profiles,
             as_json=json,
         )
     )
@@ -442,6 +444,48 @@ def buffer_export(site: SiteFile) -> None:
     from gateway.commands.buffer import export
 
     raise typer.Exit(export(site))
+
+
+@app.command()
+def install(
+    site: Annotated[
+        Optional[Path],  # noqa: UP045  # typer reads it
+        typer.Argument(metavar="[SITE.yaml]", help="Becomes /etc/sitegate/site.yaml; not needed for an update."),
+    ] = None,
+    root: Annotated[Path, typer.Option(help="Install below this folder, such as a mounted image.")] = Path("/"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; show every step.")] = False,
+) -> None:
+    """Make the gateway a service of this box: user, folders, systemd unit, serial adapters."""
+    from gateway.commands.install import install as command
+
+    raise typer.Exit(command(site, root, dry_run=dry_run))
+
+
+Force = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
+
+
+@app.command()
+def backup(
+    site: SiteFile,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Such as box-7.tar.gz.")],
+    force: Force = False,
+) -> None:
+    """Write configuration and stores into one file; the gateway may run meanwhile."""
+    from gateway.commands.backup import backup as command
+
+    raise typer.Exit(command(site, out, force=force))
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `sitegate backup` wrote.")],
+    site: SiteFile,
+    force: Force = False,
+) -> None:
+    """Bring a backup back while the gateway is stopped; nothing is deleted."""
+    from gateway.commands.backup import restore as command
+
+    raise typer.Exit(command(file, site, force=force))
 
 
 @app.command()

@@ -99,8 +99,8 @@ def _judge_live(rule: Rule, state: State, seen: Observation, now_ms: int) -> Ste
     is_heard = seen.fresh_ms is not None or 0 < window.good_minutes >= member.good_minutes
     reason = not_in_force(rule, window.start_ms, window.end_ms)
     good_ms = at_ms if is_heard or reason else member.good_ms  # nobody misses data while the rule rests
-    if seen.fresh_ms is not None and at_ms - member.end_ms > seen.fresh_ms:
-        member = uncounted(member)  # nobody knows what was in between
+    if at_ms < member.end_ms or (seen.fresh_ms is not None and at_ms - member.end_ms > seen.fresh_ms):
+        member = uncounted(member)  # nobody knows what was in between, or our clock was set back
     member = replace(member, end_ms=at_ms, good_minutes=window.good_minutes, good_ms=good_ms)
     events: list[Event] = []
     if is_heard and member.silent:
@@ -134,6 +134,8 @@ def _judge_device(rule: Rule, state: State, seen: DeviceState, now_ms: int) -> S
     member = state.members.get(device, Member(good_ms=now_ms))
     if at_ms < heard_until_ms(member, now_ms):
         return state, []
+    if at_ms < member.end_ms:
+        member = uncounted(member)  # our clock was set back
     member = replace(member, end_ms=at_ms, good_ms=at_ms)
     explain = partial(facts_of, rule, device=device, condition=seen.condition, note=seen.note)
     if reason := not_in_force(rule, at_ms, at_ms):

@@ -1,9 +1,10 @@
-"""``sitegate schema``: JSON Schemas for editors, and the vocabulary for people (docs/metrics.md)."""
+"""``sitegate schema``: JSON Schemas for editors; vocabulary and profiles for people (docs/metrics.md, profiles.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gateway.commands import profiles
 from gateway.commands.output import FINE, MISUSE, complain, say
 from gateway.vocabulary import METRICS, Domain, Kind, Metric
 
@@ -29,14 +30,16 @@ _MINUTE_OF = {
 
 
 def schema(kind: str) -> int:
-    """Print the schema of site files or profiles, or the table of metrics."""
+    """Print the schema of site files or profiles, the table of metrics, or the list of profiles."""
     from gateway.config.schema import SCHEMAS, as_text
 
-    kinds = [*(name.removesuffix(SUFFIX) for name in SCHEMAS), "metrics"]
+    tables = {"metrics": metrics_table, "profiles": profiles.catalogue}
+    kinds = [*(name.removesuffix(SUFFIX) for name in SCHEMAS), *tables]
     if kind not in kinds:
         complain(f"there is no schema {kind!r}; choose {' or '.join(kinds)}")
         return MISUSE
-    say((metrics_table() if kind == "metrics" else as_text(SCHEMAS[kind + SUFFIX]())).rstrip())
+    text = tables[kind]() if kind in tables else as_text(SCHEMAS[kind + SUFFIX]())
+    say(text.rstrip())
     return FINE
 
 

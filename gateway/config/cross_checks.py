@@ -127,6 +127,7 @@ def check_company(
     devices: Mapping[str, Mapping[str, Any]],
     links: Mapping[str, Mapping[str, Any]],
     profiles: Mapping[str, Profile],
+    addresses: Mapping[str, Any],
     report: Report,
 ) -> None:
     """Who speaks by itself has its line alone: it would talk into the answers of devices that are asked."""
@@ -141,9 +142,32 @@ def check_company(
         else:
             loud.append((name, link))
     for name, link in loud:
+        first = next(other for other, its_link in loud if its_link == link)
+        mine, its = profiles[devices[name]["profile"]], profiles[devices[first]["profile"]]
         if link in asked:
             text = f"this device speaks by itself, and {asked[link]!r} on link {link!r} is asked; give it its own link"
             report.add(("devices", name, "link"), text)
+        elif mine.driver != its.driver:
+            text = f"this device speaks {mine.driver}, and {first!r} on link {link!r} {its.driver}"
+            report.add(("devices", name, "link"), f"{text}; give it its own link")
+        elif first != name and mine.driver == "serial_text":
+            _check_lines(name, first, mine.limits, its.limits, addresses, report)
+
+
+def _check_lines(name: str, first: str, mine: Any, its: Any, addresses: Mapping[str, Any], report: Report) -> None:
+    """Instruments that print on one line must be told apart by it."""
+    path = ("devices", name, "address")
+    for device, limits in ((first, its), (name, mine)):
+        if "(?P<id>" not in limits.pattern:
+            text = f"{first!r} prints on this line too, and the pattern of {device!r} has no group id"
+            report.add(("devices", name, "link"), f"{text}; give it its own link")
+            return
+        if device in addresses and addresses[device].id is None:
+            report.add(path, f"{first!r} prints on this line too: each of the two needs its id, as its lines say it")
+            return
+    if (mine.request is None) != (its.request is None) or mine.end != its.end:
+        text = f"{first!r} on this line is asked or ends its lines otherwise (limits request, end)"
+        report.add(("devices", name, "link"), f"{text}; give it its own link")
 
 
 def _check_wire(name: str, profile: Profile, link: Mapping[str, Any], report: Report) -> None:

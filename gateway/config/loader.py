@@ -118,7 +118,7 @@ def _check_devices(data: Any, profiles: Mapping[str, Profile], report: Report) -
             if address is not None:
                 addresses[name] = address
     cross_checks.check_duplicates(devices, addresses, profiles, report)
-    cross_checks.check_company(devices, links, profiles, report)
+    cross_checks.check_company(devices, links, profiles, addresses, report)
     return addresses
 
 

@@ -18,7 +18,7 @@ class ReportRule:
     """False: all of them, as far as ``min_s`` lets."""
     deadband: float = 0.0
     """In the metric's unit; the larger of both deadbands counts."""
-    deadband_pct: float = 0.0
+    deadband_percent: float = 0.0
     min_s: float = 0.0
     max_s: float = inf
     last_before: bool = True

@@ -62,7 +62,7 @@ def read_profile(file: Path) -> Profile:
     limits = _limits(driver, model, report)
     points = _points(driver, model, limits, report)
     rules = _rules(model, report)
-    writes = _writes(driver, model, limits, points, rules, report)
+    writes = _writes(driver, model, limits or driver.Limits(), points, rules, report)
     report.finish()
     return Profile(
         name=model.profile,
@@ -138,11 +138,12 @@ def _check_names(data: dict[str, Any], file: Path, report: Report) -> None:
 
 
 def _limits(driver: Driver, model: ProfileFile, report: Report) -> Any:
+    """Return the driver's Limits, or None: what depends on them cannot be judged before they are right."""
     try:
         return build(driver.Limits, model.limits)
     except ValueError as error:
         report.add(("limits",), str(error))
-        return driver.Limits()  # the points can still be checked
+        return None
 
 
 def _points(driver: Driver, model: ProfileFile, limits: Any, report: Report) -> dict[str, Any]:
@@ -150,7 +151,7 @@ def _points(driver: Driver, model: ProfileFile, limits: Any, report: Report) -> 
     for name, keys in model.points.items():
         try:
             points[name] = build(driver.Point, keys)
-            fault = driver.check_point(name, points[name], limits)
+            fault = None if limits is None else driver.check_point(name, points[name], limits)
         except ValueError as error:
             fault = str(error)
         if fault:
@@ -171,7 +172,7 @@ def _rules(model: ProfileFile, report: Report) -> dict[str, PointRule]:
         for key in ("wrap", "max_per_hour"):
             if getattr(keys, key) is not None and metric.kind is not Kind.COUNTER:
                 report.add(("points", name, key), f"belongs to counters; {name} is a {metric.kind}", at_key=True)
-        if metric.kind is Kind.STATE and keys.report is not None and (keys.report.deadband or keys.report.deadband_pct):
+        if metric.kind is Kind.STATE and keys.report and max(keys.report.deadband, keys.report.deadband_percent) > 0:
             text = f"{name} is a state, of which every change is reported; remove the deadband"
             report.add(("points", name, "report"), text, at_key=True)
         if keys.scale == 0:

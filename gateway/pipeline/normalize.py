@@ -1,7 +1,8 @@
 """Raw numbers of one answer -> values in the vocabulary's units, each with its mark. Pure.
 
 Strategy: one answer is judged as a whole at C speed (scale, range); only when something in it is not plainly good is it
-gone through value by value. NaN and infinity fail every range and end up without a value.
+gone through value by value. NaN and infinity fail every range and end up without a value; what is next to nothing
+and not zero has none either.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from operator import add, ge, le, mul, truediv
+from typing import cast
 
 from drivers.api import Value
 from gateway.config.profile import PointRule
 from gateway.model import Mark, Readings
 from gateway.pipeline.counter import CounterGuard
 from gateway.vocabulary import Kind
+
+TINY = 1e-30
+"""No device means a raw number so near to zero: it is a denormal, or a whole number read in a wrong word order."""
 
 
 class Normalizer:
@@ -49,7 +54,7 @@ class Normalizer:
         else:
             self._asked_ms = self._last_ms = time_ms
         trusted: dict[int, bool] = {}
-        if None not in raw and not any(raw[i] in bad for i, bad in self._sentinels):
+        if None not in raw and not any(raw[i] in bad for i, bad in self._sentinels) and not _any_tiny(raw):
             values = tuple(self._scaled(raw))
             if all(map(le, self._low, values)) and all(map(ge, self._high, values)):
                 trusted = {i: guard.judge(values[i], time_ms) for i, guard in self._guards}
@@ -75,7 +80,8 @@ class Normalizer:
         numbers = [math.nan if number is None else number for number in raw]
         judged = zip(numbers, self._scaled(numbers), self._low, self._high, self._rules, strict=True)
         for i, (number, value, low, high, rule) in enumerate(judged):
-            if low <= value <= high and number not in rule.sentinels:
+            is_none = math.isnan(number) or number in rule.sentinels or 0 < abs(number) < TINY
+            if low <= value <= high and not is_none:
                 believed = True
                 if i in guards:  # a guard remembers: it is asked once per answer
                     believed = trusted[i] if i in trusted else guards[i].judge(value, time_ms)
@@ -85,12 +91,18 @@ class Normalizer:
                 if raw[i] is None:
                     mark = Mark(said[i])
                 else:
-                    mark = Mark.FAULT if math.isnan(number) or number in rule.sentinels else Mark.OUT_OF_RANGE
+                    mark = Mark.FAULT if is_none else Mark.OUT_OF_RANGE
                 if mark is Mark.OUT_OF_RANGE and value > high:
                     above.append(i)
             values.append(value if believed else None)
             marks.append(mark)
         return Readings(self.device, time_ms, self.metrics, tuple(values), "".join(marks), tuple(above))
+
+
+def _any_tiny(raw: Sequence[Value]) -> bool:
+    """``raw`` holds no None."""
+    sizes = map(abs, cast(Sequence[float], raw))
+    return min(filter(None, sizes), default=1.0) < TINY
 
 
 def _unless_all(neutral: float, numbers: list[float]) -> tuple[float, ...] | None:

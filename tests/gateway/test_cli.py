@@ -27,7 +27,8 @@ page: {{port: 0}}
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "run", "simulate", "check", "probe", "decode", "profiles", "buffer", "schema"]
+    "command",
+    ["demo", "run", "simulate", "scan", "new", "check", "probe", "decode", "profiles", "buffer", "schema"],
 )
 def test_every_command_explains_itself(command: str) -> None:
     done = sitegate(command, "--help")
@@ -62,6 +63,10 @@ def test_check_says_when_a_wire_is_too_slow(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "bus: needs" in done.stdout
     assert "raise the baud rate" in done.stdout
+    assert "read less often: a every: " in done.stdout
+    told = json.loads(sitegate("check", str(site), "--json").stdout)["links"]["bus"]
+    assert told["cycle_s"] > 1
+    assert any("baud" in sentence for sentence in told["advice"])
 
 
 def test_a_broken_site_file_names_every_mistake_and_starts_nothing(tmp_path: Path) -> None:
@@ -97,6 +102,18 @@ def test_decode_reads_lines_from_a_pipe_and_from_a_file(tmp_path: Path) -> None:
     file.write_text("\ufeff01-04-00-34,0x00 02:30 05\r\n", encoding="utf-8")
     done = sitegate("decode", "modbus-rtu", str(file))
     assert json.loads(done.stdout)["function"] == 4
+
+
+def test_decode_shows_registers_in_every_order() -> None:
+    reply = "01 04 04 80 00 43 66 63 5e"  # 230.5, low word first
+    done = sitegate("decode", "modbus-rtu", "--orders", stdin=reply)
+    assert done.returncode == 0, done.stdout
+    (pair,) = json.loads(done.stdout)["orders"]
+    assert pair["f32"]["CDAB"] == 230.5
+    assert "f32 CDAB" in pair["plausible"]
+    assert "f32 ABCD" not in pair["plausible"]
+    assert "orders" not in json.loads(sitegate("decode", "modbus-rtu", stdin=reply).stdout)
+    assert sitegate("decode", "dlt645", "--orders", stdin=READ_ENERGY).returncode == 2
 
 
 def test_decode_names_rubbish_and_goes_on() -> None:
@@ -147,6 +164,19 @@ def test_probe_shows_value_beside_raw_bytes_and_names_silence(tmp_path: Path) ->
         )
         assert "voltage_l1_v" in done.stdout
         assert "> " in done.stdout
+        orders = sitegate("probe", str(site), "main", "--orders")
+        assert "CDAB" in orders.stdout
+        assert "*]" in orders.stdout
+        swapped = tmp_path / "profiles" / "swapped.yaml"
+        swapped.parent.mkdir()
+        text = Path("configs/profiles/eastron_sdm630.yaml").read_text()
+        text = text.replace("profile: eastron_sdm630", "profile: swapped")
+        swapped.write_text(text.replace("0x0046, type: f32", "0x0046, type: f32, word_order: low_first"))
+        site.write_text(site.read_text().replace("profile: eastron_sdm630", "profile: swapped"))
+        wrong = json.loads(sitegate("probe", str(site), "main", "--json").stdout)
+        (frequency,) = [v for e in wrong["exchanges"] for v in e["values"] if v["metric"] == "frequency_hz"]
+        assert frequency["mark"] == "T"
+        assert "Plausible would be ABCD (5" in frequency["note"]
         gone = sitegate("probe", str(site), "gone")
         assert gone.returncode == 1
         assert "127.0.0.1" in gone.stderr

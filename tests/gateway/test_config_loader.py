@@ -132,7 +132,7 @@ def test_the_example_loads_as_it_is() -> None:
 @pytest.fixture
 def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example with every ``#key`` opened."""
-    secrets = ("MQTT_PASSWORD", "INFLUX_PASSWORD", "INFLUX_TOKEN", "STATION_PW", "WECOM_KEY")
+    secrets = ("MQTT_PASSWORD", "INFLUX_PASSWORD", "INFLUX_TOKEN", "STATION_PW", "WECOM_KEY", "CRANE_TOKEN")
     for name in (*secrets, "SITEGATE_PAGE_PASSWORD", "SITEGATE_PAGE_TOKEN"):
         monkeypatch.setenv(name, "a-real-secret-of-some-length")
     (tmp_path / "certs").mkdir()
