@@ -99,7 +99,7 @@ def _judge_live(rule: Rule, state: State, seen: Observation, now_ms: int) -> Ste
     is_heard = seen.fresh_ms is not None or 0 < window.good_minutes >= member.good_minutes
     reason = not_in_force(rule, window.start_ms, window.end_ms)
     good_ms = at_ms if is_heard or reason else member.good_ms  # nobody misses data while the rule rests
-    if at_ms < member.end_ms or (seen.fresh_ms is not None and at_ms - member.end_ms > seen.fresh_ms):
+    if at_ms < member.end_ms or at_ms - member.end_ms > _longest_gap_ms(seen):
         member = uncounted(member)  # nobody knows what was in between, or our clock was set back
     member = replace(member, end_ms=at_ms, good_minutes=window.good_minutes, good_ms=good_ms)
     events: list[Event] = []
@@ -121,6 +121,11 @@ def _judge_live(rule: Rule, state: State, seen: Observation, now_ms: int) -> Ste
             member = advance(rule, member, value, over, warned, calm, at_ms)
             state, more = settle(rule, state, device, member, at_ms, explain)
     return state, events + more
+
+
+def _longest_gap_ms(seen: Observation) -> int:
+    """Between two observations of one device; beyond it they are no row."""
+    return 2 * (seen.window.end_ms - seen.window.start_ms) if seen.fresh_ms is None else seen.fresh_ms
 
 
 def _is_fresh(seen: Observation, at_ms: int, now_ms: int) -> bool:

@@ -88,10 +88,7 @@ class Normalizer:
                 mark = Mark.GOOD if believed else Mark.OUT_OF_RANGE
             else:
                 believed = False
-                if raw[i] is None:
-                    mark = Mark(said[i])
-                else:
-                    mark = Mark.FAULT if is_none else Mark.OUT_OF_RANGE
+                mark = Mark(said[i]) if raw[i] is None else Mark.FAULT if is_none else Mark.OUT_OF_RANGE
                 if mark is Mark.OUT_OF_RANGE and value > high:
                     above.append(i)
             values.append(value if believed else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.links.worker import Polled
-from tests.support.alarm_box import Box, at_once, rule
+from tests.support.alarm_box import Box, M, at_once, rule
 from tests.support.clock import ManualClock
 from tests.support.link_bench import ScriptedDevice, running
 
@@ -25,6 +25,19 @@ async def test_a_jump_of_the_clock_does_not_make_an_exceedance_last(tmp_path: Pa
         assert alerts.alarms() == []
         await box.readings(*[160] * 31)
         assert [alarm.active for alarm in alerts.alarms()] == [True], "five minutes of readings are"
+
+
+@pytest.mark.parametrize("jump_s", [HOUR_S, 30 * 86_400, -HOUR_S])
+async def test_windows_before_and_after_a_jump_are_no_row(tmp_path: Path, jump_s: float) -> None:
+    """Fault 29, for rules on windows: seven minutes over the limit are not half an hour."""
+    box = Box(tmp_path, [rule(for_ms=30 * M)])
+    async with box.running() as alerts:
+        await box.live(*[250] * 7)
+        box.clock.jump_wall(jump_s)
+        await box.live(*[250] * 20)
+        assert alerts.alarms() == []
+        await box.live(*[250] * 15)
+        assert [alarm.active for alarm in alerts.alarms()] == [True]
 
 
 @pytest.mark.parametrize("jump_s", [HOUR_S, 30 * 86_400, -HOUR_S])
@@ -82,3 +95,14 @@ async def test_a_process_that_stood_still_does_not_catch_up() -> None:
         await clock.advance(10)
         assert 2 <= len(device.asked) - before <= 4
         assert 118 <= bench.health.late_rounds <= 121
+
+
+async def test_polling_goes_on_after_49_days() -> None:
+    """Fault 149: milliseconds since the start leave 32 bits behind."""
+    clock = ManualClock()
+    clock._move_to(2**32 / 1000 - 20)
+    device = ScriptedDevice(clock)
+    async with running(clock, [Polled("m", device, {"p": 5.0})]) as bench:
+        await clock.advance(60)
+        assert clock.monotonic_s() > 2**32 / 1000
+        assert (len(device.asked), bench.health.late_rounds) == (13, 0)
