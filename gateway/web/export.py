@@ -133,12 +133,12 @@ def _statistics(metric: Metric) -> Sequence[str]:
 
 def _row(export: Export, start_ms: int, buckets: Sequence[Bucket | None]) -> str:
     time = f"{datetime.fromtimestamp(start_ms / 1000, ZoneInfo(export.zone)):%Y-%m-%d %H:%M:%S}"
-    cells = [_number(METRICS[m], b and b.mean) for m, b in zip(export.metrics, buckets, strict=True)]
+    cells = [_number(METRICS[m], b.mean if b else None) for m, b in zip(export.metrics, buckets, strict=True)]
     if len(export.metrics) == 1:
-        metric, bucket = METRICS[export.metrics[0]], buckets[0]
-        values = {"low": bucket and bucket.low, "high": bucket and bucket.high, "growth": bucket and bucket.delta}
+        metric, bucket = METRICS[export.metrics[0]], buckets[0] or Bucket(start_ms, None, None, None, 0, 0.0)
+        values = {"low": bucket.low, "high": bucket.high, "growth": bucket.delta}
         cells += [_number(metric, value) for name, value in values.items() if name in _statistics(metric)]
-        cells.append(f"{100 * bucket.valid_share:.0f}" if bucket else "0")
+        cells.append(f"{100 * bucket.valid_share:.0f}")
     return ",".join([time, *cells]) + "\r\n"
 
 

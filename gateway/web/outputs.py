@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,9 +51,9 @@ def read_command(body: bytes) -> Command:
     """Check the body of a POST. Raises BadQuery with one sentence."""
     given = read_object(body, ("by", "minutes"), 'Send a JSON object with "by" (who you are) and "minutes".')
     by, minutes = read_by(given.get("by")), given.get("minutes", USUAL_MINUTES)
-    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not math.isfinite(minutes):
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
         raise BadQuery('"minutes" must be a number.')
-    if not 0 < minutes <= MAX_MINUTES:
+    if not 0 < minutes <= MAX_MINUTES:  # whole numbers of any length, and NaN, compare
         raise BadQuery(f'"minutes" must be more than 0 and at most {MAX_MINUTES:.0f}.')
     return Command(by, float(minutes))
 

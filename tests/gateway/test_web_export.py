@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
+import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
@@ -161,3 +163,33 @@ async def test_a_ledger_that_fails_midway_never_looks_like_a_whole_file(state: P
                 await answer.read()
     finally:
         await broken.stop()
+
+
+async def test_a_client_that_takes_nothing_makes_room_for_the_next(
+    state: PageState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(Minutes):
+        async def history(self, device: str, metric: str, from_ms: int, to_ms: int, step_s: int) -> Sequence[Bucket]:
+            return [Bucket(start, 50.0, 60.0, 55.0, 60, 1.0) for start in range(from_ms, to_ms, step_s * 1000)]
+
+    monkeypatch.setattr(server, "DOWNLOAD_S", 0.2)
+    monkeypatch.setattr(server, "MAX_DOWNLOADS", 1)
+    page = PageServer(replace(state, ledger=Full([])), "127.0.0.1", 0)
+    await page.start()
+    path = "/api/history.csv?device=noise-1&metric=noise_la_db"
+    lazy = socket.socket()
+    try:
+        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        lazy.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(lazy, ("127.0.0.1", page.port))
+        request = f"GET {path}&from={NOW - 300 * 24 * HOUR_MS} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        await asyncio.get_running_loop().sock_sendall(lazy, request.encode())
+        async with asyncio.timeout(10), aiohttp.ClientSession(page.url) as session:
+            for awaited in (503, 200):  # refused while the lazy one holds the place, served once it is dropped
+                status = 0
+                while status != awaited:
+                    async with session.get(path) as answer:
+                        status = answer.status
+    finally:
+        lazy.close()
+        await page.stop()

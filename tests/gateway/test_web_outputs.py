@@ -133,6 +133,7 @@ async def test_without_a_password_nobody_switches() -> None:
     "given",
     [
         b"", b"[]", b'{"by": "a", "minutes": true}', b'{"by": "a", "minutes": "5"}', b'{"by": "a", "minutes": 0}',
+        b'{"by": "a", "minutes": ' + b"9" * 400 + b"}",
         b'{"by": "a", "minutes": -1}', b'{"by": "a", "minutes": 1e999}', b'{"by": "a", "minutes": NaN}',
         b'{"by": "", "minutes": 5}', b'{"minutes": 5}', b'{"by": "a", "minutes": 5, "force": true}',
         json.dumps({"by": "a", "minutes": MAX_MINUTES + 1}).encode(), b'{"by": "a\\u001b[2J", "minutes": 5}',

@@ -141,6 +141,14 @@ def test_the_files_ask_for_nothing_from_outside() -> None:
     assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*src=)", page), "inline code breaks the policy"
 
 
+def test_the_page_is_small_and_all_of_it_is_fetched_at_once() -> None:
+    found = load_files()
+    assert sum(len(file.body) for file in found.values()) < 200_000
+    index = found["index.html"].body.decode()
+    scripts = {name for name in found if name.endswith(".js")}
+    assert {name for name in scripts if f'href="/static/{name}"' not in index} == {"app.js"}, "modulepreload each"
+
+
 async def test_files_are_compressed_and_revalidated(client: aiohttp.ClientSession) -> None:
     async with client.get("/", headers={"Accept-Encoding": "gzip"}) as answer:
         assert answer.headers["Content-Encoding"] == "gzip"

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from drivers.hj212 import points
+from drivers.http_push import codec
+from gateway import app
 from gateway.model import NoticeEntry, NoticeHealth, SinkStats
 from gateway.vocabulary import METRICS
 from gateway.web import views
@@ -115,7 +118,8 @@ def test_one_cause_gives_one_finding(demo: Demo) -> None:
     ]
     assert views.site(demo.state, NOW)["status"] == "fault"
     by_code = {f.code: f for f in findings(demo.state, NOW)}
-    assert "10.0.4.20:502 refused the connection" in by_code["link_down"].en
+    assert "10.0.4.20:502 refuses the connection" in by_code["link_down"].en
+    assert "10.0.4.20:502 拒绝连接" in by_code["link_down"].zh
     assert by_code["device_values"].zh == "1 号雾炮没有有效值：水箱液位"
     assert by_code["device_silent"].since_ms == NOW - 95_000
 
@@ -200,3 +204,24 @@ def test_notices_that_do_not_get_through_are_said(demo: Demo) -> None:
     text = findings(demo.state, NOW)[0].en
     assert text == "Notices by wecom do not get through, 4 alarms wait: the service refused the connection"
     assert views.health(demo.state, NOW)["reasons"] == [], "starting the gateway anew would not help"
+
+
+def test_a_link_tells_who_is_on_it_what_went_over_it_and_why_it_is_lost(demo: Demo) -> None:
+    demo.trouble(NOW)
+    by_name = {link["name"]: link for link in views.links(demo.state)}
+    assert by_name["zones"]["devices"] == ["workshop-meter", "crane-meter"]
+    assert by_name["zones"]["reason"]["zh"] == "10.0.4.20:502 拒绝连接：该端口没有服务，或已被其他客户端占用"
+    assert by_name["meters"]["reason"] is None
+    assert by_name["meters"]["last_frames"] == {
+        "sent": "01 03 00 00 00 02 c4 0b",
+        "received": "01 03 04 43 66 99 9a 5a 04",
+    }
+    assert by_name["equipment"]["last_frames"] is None, "there devices speak first"
+    noise = next(device for device in views.devices(demo.state, NOW) if device["name"] == "noise-1")
+    assert (noise["address"], noise["reason"]["zh"]) == ("unit 6", "站号 2: 1 秒内无应答")
+
+
+def test_an_address_on_the_page_holds_no_secret() -> None:
+    station = points.Address(mn="12345678901234567890ABCD", password="geheim")
+    assert app._shown(station) == "mn 12345678901234567890ABCD, edition 2017"
+    assert app._shown(codec.Address(token="0123456789abcdef0123456789abcdef")) == ""

@@ -93,6 +93,12 @@ class DemoLedger:
         return 48_213
 
 
+class DemoWire:
+    """A wire on which two registers of unit 1 were read."""
+
+    last_frames = (bytes.fromhex("01 03 00 00 00 02 C4 0B"), bytes.fromhex("01 03 04 43 66 99 9A 5A 04"))
+
+
 class DemoBuffer:
     """Fulfils gateway.buffer.Buffer as far as the page asks."""
 
@@ -111,6 +117,12 @@ class DemoBuffer:
         raise NotImplementedError
 
     async def flush(self) -> None:
+        raise NotImplementedError
+
+    async def durable(self) -> None:
+        raise NotImplementedError
+
+    def hurry(self) -> None:
         raise NotImplementedError
 
     async def lease(self, sink: str, max_values: int) -> Lease:
@@ -158,7 +170,7 @@ class Demo:
         """One wire down, one device silent, one metric out of range, one sink away."""
         down = self.links["zones"]
         down.state, down.since_ms = "down", now_ms - 260_000
-        down.last_error = "10.0.4.20:502 refused the connection. Is the device on, and its address right?"
+        down.last_error = "10.0.4.20:502 refuses the connection: nothing listens on this port, or another client has it"
         down.failures = {"link_down": 12, "no_answer": 3}
         for name in ("workshop-meter", "crane-meter"):
             self.health[name].state = "link_down"
@@ -166,7 +178,7 @@ class Demo:
         self.silent |= {"workshop-meter", "crane-meter", "noise-1"}
         noise = self.health["noise-1"]
         noise.state, noise.last_answer_ms = "silent", now_ms - 95_000
-        noise.last_error = "unit 2 stayed silent for 1 s"
+        noise.last_error = "unit 2: no answer within 1 s"
         self.fail("noise-1", "B", now_ms)
         cannon = tuple(self.state.devices["cannon-1"].every_s)
         good = tuple(value("cannon-1", m, now_ms) for m in cannon)
@@ -196,8 +208,19 @@ def make_demo(clock: Clock, *, simulated: bool = True) -> Demo:
         "sinks": {"influx": {"kind": "influxdb", "url": "http://influx.example:8086", "api": "v1", "database": "site"}},
     })  # fmt: skip
     views = {
-        name: DeviceView(name, en, zh, zone, "demo_profile", en, zh, link, dict.fromkeys(metrics.split(), float(s)))
-        for name, en, zh, zone, link, s, metrics in DEVICES
+        name: DeviceView(
+            name,
+            en,
+            zh,
+            zone,
+            "demo_profile",
+            en,
+            zh,
+            link,
+            dict.fromkeys(metrics.split(), float(s)),
+            address=f"id {name}" if LINKS[link] == "mqtt" else f"unit {unit}",
+        )
+        for unit, (name, en, zh, zone, link, s, metrics) in enumerate(DEVICES, 1)
     }
     links = {
         name: LinkHealth(name, kind, ADDRESSES[name], "up", now_ms - 8_100_000, None, 16_200, 16_188,
@@ -209,7 +232,20 @@ def make_demo(clock: Clock, *, simulated: bool = True) -> Demo:
     buffer = DemoBuffer(stats(), {(v.name, m): s for v in views.values() for m, s in v.every_s.items()})
     started_ms = now_ms - 8_100_000
     pumps = {"influx": pump}
-    state = PageState(site, "0.1.0", started_ms, clock, views, health, links, latest, buffer, DemoLedger(clock), pumps)
+    state = PageState(
+        site,
+        "0.1.0",
+        started_ms,
+        clock,
+        views,
+        health,
+        links,
+        latest,
+        buffer,
+        DemoLedger(clock),
+        pumps,
+        wires={name: DemoWire() for name, kind in LINKS.items() if kind != "mqtt"},
+    )
     demo = Demo(state, latest, links, health, pump, buffer)
     demo.poll(now_ms, everything=True)
     return demo

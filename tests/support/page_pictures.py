@@ -1,6 +1,6 @@
 """Takes the pictures in docs/images: ``python -m tests.support.page_pictures docs/images http://127.0.0.1:8080``.
 
-The address is that of a demo that has run for a while; the picture of a site in trouble is of a made-up one. With
+The address is that of a demo that has run for a few minutes; the others are of a made-up site with a past. With
 ``--loop`` instead those of a ``demo --scenario dust`` that has just been started.
 """
 
@@ -18,9 +18,14 @@ from tests.support.page_demo import make_demo
 
 #: file, width, height, dark, address, what must be there
 DEMO = [
+    ("page-desktop-en.png", 1280, 1300, False, "?lang=en", ".tile .line"),
+]
+#: the same, of a made-up site with a past
+MADE_UP = [
     ("page-phone-zh.png", 390, 844, False, "?lang=zh", ".tile .line"),
-    ("page-desktop-en.png", 1280, 860, False, "?lang=en", ".tile .line"),
-    ("page-chart-zh.png", 390, 844, True, "?lang=zh#/noise-gate/noise_la_db", ".chart"),
+    ("page-links-zh.png", 1280, 680, False, "?lang=zh#links", ".members"),
+    ("page-chart-zh.png", 390, 844, True, "?lang=zh#/noise-1/noise_la_db", "#sheet .files a"),
+    ("page-device-en.png", 390, 844, True, "?lang=en#/dust-1", "#device .chart"),
 ]
 
 
@@ -31,10 +36,13 @@ async def take(folder: Path, demo_url: str) -> None:
             for name, width, height, dark, address, needed in DEMO:
                 await tab.look(width=width, height=height, dark=dark)
                 await _picture(tab, demo_url.rstrip("/") + "/" + address, needed, folder / name)
-            trouble = make_demo(SystemClock())
-            trouble.trouble(SystemClock().wall_ms())
-            server = PageServer(trouble.state, "127.0.0.1", 0)
+            made_up = make_demo(SystemClock())
+            server = PageServer(made_up.state, "127.0.0.1", 0)
             await server.start()
+            for name, width, height, dark, address, needed in MADE_UP:
+                await tab.look(width=width, height=height, dark=dark)
+                await _picture(tab, server.url + address, needed, folder / name)
+            made_up.trouble(SystemClock().wall_ms())
             await tab.look(width=1280, height=860, dark=True)
             await _picture(tab, server.url + "?lang=en", ".findings .fault", folder / "page-trouble-en.png")
             await server.stop()
@@ -64,6 +72,13 @@ async def _picture(tab: Tab, url: str, needed: str, file: Path) -> None:
     await tab.open("about:blank")  # an address that differs in its fragment only would not load again
     await tab.open(url)
     await tab.wait_for(f"document.querySelector('.live.on') && document.querySelector('{needed}')")
+    await tab.evaluate("""(() => {
+        document.documentElement.style.scrollBehavior = 'auto';
+        const links = location.hash === '#links' && document.getElementById('links');
+        if (!links) return;
+        for (const frames of links.querySelectorAll('details')) frames.open = true;
+        links.scrollIntoView();
+    })()""")
     await tab.evaluate("new Promise((done) => setTimeout(done, 1500))")  # the lines come one by one
     await tab.picture(file)
 

@@ -1,9 +1,9 @@
 """Snippets of the documents, and what each kind of them is for.
 
 - ``console``: run as they stand, one session per page; lines after ``$ `` are commands, the others what they say.
-- ``yaml``: loaded by what reads such files. ``file=NAME`` writes it for the session too, ``append=NAME`` adds it there.
-- ``sh``, or no language: commands that need what a test has not (a serial line, a server, root). They are held against the
-  real command line.
+- ``yaml``: loaded by what reads such files; ``file=NAME`` writes it for the session, ``append=NAME`` adds to it.
+- ``sh``, or no language: commands that need what a test has not (a serial line, a server, root); held against the real
+  command line.
 - ``text``: drawings and output; no command.
 """
 
@@ -25,10 +25,11 @@ from gateway.cli import app
 from tests.support.sitegate import ROOT
 
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1``` *$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`(sitegate [^`]+)`")
+INLINE = re.compile(r"`((?:sitegate|make) [^`]+)`")
+KINDS = {"", "console", "sh", "text", "yaml"}
 STAYS = {"demo", "run", "simulate"}
 """Commands that go on until they are stopped."""
-PROGRAMS = {"cd", "cp", "curl", "docker", "echo", "export", "git", "journalctl", "mkdir", "pip", "python3", "sudo", "systemctl"}
+PROGRAMS = {"cd", "cp", "curl", "docker", "echo", "export", "git", "journalctl", "mkdir", "pip", "python3", "systemctl"}
 """Programs of others that documents may call; what stands after them is beyond us."""
 _USAGE: type[Exception] = typer.BadParameter.__bases__[0]  # click's UsageError; typer brings a click of its own
 
@@ -54,6 +55,11 @@ class Snippet:
             lines = [line[2:] for line in lines if line.startswith("$ ")]
         yield from (line for line in map(str.strip, lines) if line and not line.startswith("#"))
 
+    def said(self) -> list[str]:
+        """What a console shows of the answers."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [line for line in map(str.strip, lines) if line and not line.startswith("$ ") and line != "…"]
+
 
 def snippets(page: Path) -> Iterator[Snippet]:
     """Every fenced block of a page."""
@@ -67,7 +73,8 @@ def snippets(page: Path) -> Iterator[Snippet]:
 def mentions(page: Path) -> Iterator[str]:
     """Command lines of ours within sentences; ``a|b`` stands for both."""
     for found in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
-        yield from map(" ".join, product(*(word.split("|") for word in found.split())))
+        if not found.startswith("sitegate <"):  # a text that we write somewhere, not a command
+            yield from map(" ".join, product(*(word.split("|") for word in found.split())))
 
 
 def fault(line: str, *, whole: bool = True) -> str | None:
@@ -127,14 +134,16 @@ def _stays(line: str) -> bool:
 
 
 def _simple_commands(line: str) -> Iterator[list[str]]:
-    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
     lexer.whitespace_split = True
     words: list[str] = []
     for word in lexer:
-        if set(word) <= set("|&;"):
+        if set(word) <= set("<>"):
+            next(lexer)  # the file that is read or written
+        elif set(word) <= set("|&;"):
             yield words
             words = []
-        elif word != "<" and not re.fullmatch(r"\d?>{1,2}.*", word):
+        else:
             words.append(word)
     yield words
 

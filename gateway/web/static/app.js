@@ -1,6 +1,7 @@
 // Puts the page together: builds it once per language, then only refreshes texts.
 
 import { refreshAlarms } from "./alarms.js";
+import { closeDevice, openDeviceFromAddress, refreshDevice } from "./device.js";
 import { byId, h, setClass, setText } from "./dom.js";
 import { clock, dayAndClock, duration } from "./format.js";
 import { chooseLanguage, otherLanguage, pick, setLanguage, t } from "./i18n.js";
@@ -25,7 +26,7 @@ function build() {
   byId("simulated").hidden = !simulated;
   setText(byId("simulated").firstElementChild, t("simulated"));
   byId("sections").setAttribute("aria-label", t("nav.label"));
-  byId("sections").replaceChildren(...["outputs", "values", "devices", "links", "buffer"].filter((id) => id !== "outputs" || store.site.outputs).map((id) =>
+  byId("sections").replaceChildren(...["alarms", "outputs", "values", "devices", "links", "buffer"].filter((id) => store.site[id] !== null).map((id) =>
     h("a", { href: `#${id}` }, t(`nav.${id}`))));
   setText(byId("foot"), t("foot", { version, started: dayAndClock(started_ms, timezone), zone: timezone }));
   buildStatus();
@@ -39,7 +40,8 @@ function build() {
 function openAddress(hash) {
   if (openAlarmFromAddress(hash)) return;
   closeAlarm();
-  openFromAddress(hash);
+  if (openDeviceFromAddress(hash)) closeSheet();
+  else openFromAddress(hash);
 }
 
 function refresh() {
@@ -47,6 +49,7 @@ function refresh() {
   refreshStatus();
   refreshValues();
   refreshSheet();
+  refreshDevice();
 }
 
 function refreshConnection() {
@@ -62,6 +65,7 @@ function refreshConnection() {
 
 byId("language").addEventListener("click", () => {
   closeSheet();
+  closeDevice();
   closeAlarm();
   byId("hand").close();
   setLanguage(otherLanguage());
@@ -76,6 +80,7 @@ connect({
   loaded: () => {
     const asked = location.hash; // closing the sheet forgets it
     closeSheet();
+    closeDevice();
     closeAlarm();
     build();
     openAddress(asked);

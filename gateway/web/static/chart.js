@@ -1,12 +1,12 @@
 // One chart: band from lowest to highest, line of means, gaps left open and shaded, a read-out for finger, mouse and keys.
 
 import { svg } from "./dom.js";
-import { clock, clockSeconds, dayAndClock, number, scale, written, zoneOffset } from "./format.js";
+import { clock, clockSeconds, day, dayAndClock, number, scale, written, zoneOffset } from "./format.js";
 import { compass, pick, t } from "./i18n.js";
 
 const USUAL_HEIGHT = 260;
 const PAD = { left: 52, right: 14, top: 14, bottom: 26 };
-const TIME_STEPS_MIN = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440];
+const TIME_STEPS_MIN = [1, 2, 5, 10, 15, 30, 60, 120, 180, 240, 360, 720, 1440, 2880, 7200, 10_080];
 
 /**
  * Draw a body of /api/history into ``node``. ``look``: {zone, metric (entry of /api/latest), states, limits (of /api/limits), readout(text),
@@ -152,6 +152,7 @@ function limitLines(look, y, width) {
 
 function timeAxis(history, x, bottom, zone) {
   const group = svg("g", { class: "axis" });
+  const label = history.to_ms - history.from_ms > 2 * 86_400_000 ? day : clock;
   const span = history.to_ms - history.from_ms;
   const room = Math.max(2, Math.floor((x(history.to_ms) - x(history.from_ms)) / 70));
   const step = 60_000 * (TIME_STEPS_MIN.find((m) => span / (m * 60_000) <= room) ?? 1440);
@@ -159,7 +160,7 @@ function timeAxis(history, x, bottom, zone) {
   for (let ms = Math.ceil((history.from_ms + offset) / step) * step - offset; ms < history.to_ms; ms += step) {
     group.append(
       svg("line", { class: "tick", x1: x(ms), x2: x(ms), y1: bottom, y2: bottom + 4 }),
-      svg("text", { x: x(ms), y: bottom + PAD.bottom - 7, "text-anchor": "middle" }, clock(ms, zone)),
+      svg("text", { x: x(ms), y: bottom + PAD.bottom - 7, "text-anchor": "middle" }, label(ms, zone)),
     );
   }
   return group;

@@ -16,6 +16,16 @@ export const h = (tag, props, ...children) => fill(document.createElement(tag), 
 export const svg = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
 export const byId = (id) => document.getElementById(id);
 
+/** Put new children in, and leave people alone: what has the focus keeps it, what is being selected stays. */
+export function renew(node, ...children) {
+  const selection = getSelection();
+  if (!selection.isCollapsed && node.contains(selection.anchorNode)) return;
+  const focusable = () => [...node.querySelectorAll("a, button, summary, select")];
+  const at = node.contains(document.activeElement) ? focusable().indexOf(document.activeElement) : -1;
+  node.replaceChildren(...children);
+  if (at >= 0) focusable()[at]?.focus({ preventScroll: true });
+}
+
 /** Write a text only when it differs: screen readers and the renderer stay quiet otherwise. */
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;

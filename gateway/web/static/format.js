@@ -60,6 +60,7 @@ const zoned = (zone, key, parts) => cached(`${zone} ${key}`, () => new Intl.Date
 export const clock = (ms, zone) => zoned(zone, "hm", { hour: "2-digit", minute: "2-digit" }).format(ms);
 export const clockSeconds = (ms, zone) =>
   zoned(zone, "hms", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(ms);
+export const day = (ms, zone) => zoned(zone, "d", { month: "short", day: "numeric" }).format(ms);
 export const dayAndClock = (ms, zone) =>
   zoned(zone, "dhm", { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" }).format(ms);
 

@@ -75,7 +75,7 @@ function deviceCard(name, entries) {
   const rest = entries.filter((entry) => !large.includes(entry));
   const age = h("span", { class: "age" });
   const card = h("article", { class: "card" },
-    h("header", {}, h("h3", {}, pick(device.label)), h("span", { class: "zone" }, device.zone), age),
+    h("header", {}, h("h3", {}, h("a", { href: `#/${name}` }, pick(device.label))), h("span", { class: "zone" }, device.zone), age),
     h("div", { class: "tiles" }, large.map(tile)),
     rest.length ? foldedRows(rest) : null);
   cells.push({ update: () => {

@@ -3,12 +3,14 @@
 import { byId, h, setText } from "./dom.js";
 import { drawChart } from "./chart.js";
 import { number, percent, written } from "./format.js";
-import { pick, t } from "./i18n.js";
+import { currentLanguage, pick, t } from "./i18n.js";
 import { fetchJson, keyOf, nowMs, store } from "./live.js";
 import { legend, spansOf } from "./timeline.js";
 
-/** Label -> how far back and how fine; 1 s means every single reading. */
-const RANGES = { "15m": [900_000, 1], "1h": [3_600_000, 60], "6h": [21_600_000, 60], "24h": [86_400_000, 300] };
+/** Label -> how far back and how fine, in ms and s; 1 s means every single reading. */
+const RANGES = {
+  "15m": [900_000, 1], "1h": [3_600_000, 60], "6h": [21_600_000, 60], "24h": [86_400_000, 300], "7d": [604_800_000, 1800], "30d": [2_592_000_000, 7200],
+};
 const POINT_TEXTS = { gauge: "chart.minutes", level_db: "chart.minutes", direction: "chart.minutevector" };
 const AGAIN_MS = { "15m": 5_000 };
 const AGAIN_DEFAULT_MS = 30_000;
@@ -27,16 +29,16 @@ export function openSheet(entry, range = usualRange()) {
     plot: h("div", { class: "plot" }),
     legend: h("div", {}),
     words: h("dl", { class: "facts" }),
+    files: h("div", {}),
   };
-  const ranges = h("div", { class: "ranges", role: "group", "aria-label": t("chart.range") }, Object.keys(RANGES).map((name) =>
-    h("button", { type: "button", "data-range": name, onclick: () => { open.range = name; load(); } }, t(`range.${name}`))));
+  const ranges = rangeButtons(Object.keys(RANGES), (name) => { open.range = name; load(); });
   const sheet = byId("sheet");
   sheet.replaceChildren(
     h("div", { class: "sheethead" },
-      h("div", {}, h("h2", { id: "sheet-title" }, pick(entry.label)), h("p", { class: "muted" }, `${pick(device.label)} · ${device.zone}`)),
+      h("div", {}, h("h2", { id: "sheet-title" }, pick(entry.label)), h("p", { class: "muted" }, h("a", { href: `#/${device.name}` }, pick(device.label)), ` · ${device.zone}`)),
       parts.value,
       h("button", { type: "button", class: "ghost close", "aria-label": t("chart.close"), onclick: closeSheet }, "✕")),
-    ranges, parts.readout, parts.plot, parts.legend, parts.words,
+    ranges, parts.readout, parts.plot, parts.legend, parts.words, parts.files,
   );
   open = { entry, range, history: null, spans: [], parts, asking: null, timer: null };
   history.replaceState(null, "", `#/${entry.device}/${entry.metric}`);
@@ -45,12 +47,24 @@ export function openSheet(entry, range = usualRange()) {
   load();
 }
 
+export const rangeButtons = (names, choose) =>
+  h("div", { class: "ranges", role: "group", "aria-label": t("chart.range") }, names.map((name) =>
+    h("button", { type: "button", "data-range": name, onclick: () => choose(name) }, t(`range.${name}`))));
+
+/** A link that saves that time as a table, in minutes or, beyond a week, in quarters of an hour. */
+export function downloads(device, metric, fromMs, toMs) {
+  const step = toMs - fromMs > 604_800_000 ? 900 : 60;
+  const what = `device=${device}${metric ? `&metric=${metric}` : ""}&from=${fromMs}&to=${toMs}&step=${step}&lang=${currentLanguage()}`;
+  return h("p", { class: "files" }, h("a", { href: `/api/history.csv?${what}`, download: "" }, t("csv.save", { n: number(step / 60) })),
+    h("span", { class: "muted" }, t("csv.hint")));
+}
+
 export function closeSheet() {
   if (!open) return;
   clearTimeout(open.timer);
   open.asking?.abort();
   open = null;
-  history.replaceState(null, "", location.pathname + location.search);
+  if (location.hash.split("/").length === 3) history.replaceState(null, "", location.pathname + location.search);
   byId("sheet").close();
 }
 
@@ -86,6 +100,7 @@ async function load() {
   if (!asked.history) setText(asked.parts.readout, t("chart.loading"));
   const to = Math.round(nowMs());
   const { device, metric } = asked.entry;
+  asked.parts.files.replaceChildren(downloads(device, metric, to - span, to));
   try {
     const [found, spans] = await Promise.all([
       fetchJson(`/api/history?device=${device}&metric=${metric}&from=${to - span}&to=${to}&step=${step}`, asked.asking.signal),

@@ -1,13 +1,14 @@
 // The lower half of the page: devices, links, and what is stored and waiting to be sent.
 
-import { byId, h, svg } from "./dom.js";
+import { byId, h, renew, svg } from "./dom.js";
 import { ago, bytes, duration, number, percent, when } from "./format.js";
 import { pick, t } from "./i18n.js";
 import { isStale, nowMs, store } from "./live.js";
 
+const unfolded = new Set(); // links whose frames are shown: the cards are made anew every few seconds
 const COLUMNS = ["name", "state", "age", "quality", "kind", "zone", "link"];
 
-const dot = (level) => h("span", { class: `dot ${level}`, "aria-hidden": "true" });
+export const dot = (level) => h("span", { class: `dot ${level}`, "aria-hidden": "true" });
 const fact = (name, text, extra, wide) => h("div", { class: wide && "wide" }, h("dt", {}, name), h("dd", {}, text, extra ?? null));
 
 function meter(share, label) {
@@ -22,7 +23,7 @@ export function refreshTables() {
   showBuffer();
 }
 
-function deviceState(device) {
+export function deviceState(device) {
   const late = ["good", "partly"].includes(device.state) && isStale(device.last_answer_ms, device.every_s);
   const state = late ? "stale" : device.state;
   const level = { good: "ok", partly: "warning", waiting: "waiting" }[state] ?? "fault";
@@ -36,8 +37,8 @@ function showDevices() {
       (v) => v.device === device.name && v.value !== null && !isStale(v.time_ms, v.every_s)).length;
     const cells = {
       name: [
-        h("strong", {}, pick(device.label)), h("code", {}, device.name),
-        device.last_error && level !== "ok" ? h("span", { class: "error" }, device.last_error) : null,
+        h("a", { href: `#/${device.name}` }, pick(device.label)), h("code", {}, device.name),
+        device.reason && level !== "ok" ? h("span", { class: "error" }, pick(device.reason)) : null,
       ],
       state: [dot(level), t(`state.${state}`)],
       age: [ago(device.last_answer_ms, nowMs())],
@@ -49,15 +50,15 @@ function showDevices() {
     return h("tr", { role: "row" },
       COLUMNS.map((c) => h("td", { role: "cell", class: `c-${c}`, "data-name": t(`device.${c}`) }, cells[c])));
   });
-  byId("devices").replaceChildren(
-    h("h2", {}, t("nav.devices")),
+  renew(byId("devices"),
+    h("h2", { id: "devices-title" }, t("nav.devices")),
     h("table", { role: "table", class: "card" },
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, COLUMNS.map((c) => h("th", { role: "columnheader", scope: "col" }, t(`device.${c}`))))),
       h("tbody", { role: "rowgroup" }, rows)));
 }
 
 function showLinks() {
-  byId("links").replaceChildren(h("h2", {}, t("nav.links")), h("div", { class: "cards" }, store.links.map((link) => {
+  renew(byId("links"), h("h2", { id: "links-title" }, t("nav.links")), h("div", { class: "cards" }, store.links.map((link) => {
     const level = { up: "ok", down: "fault", silent: "fault" }[link.state] ?? "waiting";
     const causes = (counts) => Object.entries(counts).filter(([, n]) => n).map(([cause, n]) => `${t(`cause.${cause}`)} ${number(n)}`);
     const failures = [...causes(link.failures), ...causes(link.write_failures).map((each) => t("link.onwrite", { each }))];
@@ -66,7 +67,7 @@ function showLinks() {
         h("span", { class: "age" }, dot(level), t(link.state === "silent" ? "link.silent" : `state.${link.state}`),
           link.since_ms ? ` · ${t("since", { time: when(link.since_ms, nowMs(), store.site.timezone) })}` : "")),
       h("p", { class: "address" }, link.address),
-      link.last_error && level !== "ok" ? h("p", { class: "error" }, link.last_error) : null,
+      link.reason && level !== "ok" ? h("p", { class: "error" }, pick(link.reason)) : null,
       h("dl", { class: "facts" },
         fact(t("link.busy"), percent(link.busy_share), meter(link.busy_share, t("link.busy"))),
         fact(t("link.requests"), number(link.requests)),
@@ -74,9 +75,31 @@ function showLinks() {
         link.writes ? fact(t("link.writes"), number(link.writes)) : null,
         fact(t("link.late"), number(link.late_rounds)),
         fact(t("link.reconnects"), number(link.reconnects)),
-        fact(t("link.devices"), number(link.devices.length)),
-        fact(t("link.failures"), failures.join(" · ") || t("none"), null, true)));
+        fact(t("link.failures"), failures.join(" · ") || t("none"), null, true)),
+      members(link), lastExchange(link));
   })));
+}
+
+/** What is on the wire: who answers, at which address, and since when not. */
+function members(link) {
+  const rows = store.devices.filter((device) => device.link === link.name).map((device) => {
+    const { state, level } = deviceState(device);
+    return h("li", {}, dot(level), h("a", { href: `#/${device.name}` }, pick(device.label)), h("code", {}, device.address),
+      h("span", { class: "muted" }, `${t(`state.${state}`)} · ${ago(device.last_answer_ms, nowMs())}`,
+        device.next_try_in_s ? ` · ${t("device.nexttry")} ${duration(device.next_try_in_s)}` : ""),
+      device.reason && level !== "ok" && link.state !== "down" ? h("span", { class: "error" }, pick(device.reason)) : null);
+  });
+  return [h("h4", {}, `${t("link.devices")} (${number(rows.length)})`), h("ul", { class: "members" }, rows)];
+}
+
+/** Raw bytes, for whoever stands at the cabinet with the device's manual. */
+function lastExchange({ name, last_frames }) {
+  if (!last_frames?.sent) return null;
+  const box = h("details", { open: unfolded.has(name) }, h("summary", {}, t("link.frames")),
+    h("dl", { class: "frames" }, ["sent", "received"].flatMap((way) =>
+      [h("dt", {}, t(`link.${way}`)), h("dd", {}, h("code", {}, last_frames[way] || t("none")))])));
+  box.addEventListener("toggle", () => (box.open ? unfolded.add(name) : unfolded.delete(name)));
+  return box;
 }
 
 function showBuffer() {
@@ -98,13 +121,13 @@ function showBuffer() {
       h("header", {}, h("h3", {}, sink.name), h("span", { class: "zone" }, sink.kind),
         h("span", { class: "age" }, dot(level), t(`state.${sink.state}`),
           sink.since_ms ? ` · ${t("since", { time: when(sink.since_ms, nowMs(), store.site.timezone) })}` : "")),
-      sink.last_error && level === "fault" ? h("p", { class: "error" }, sink.last_error) : null,
+      sink.reason && level === "fault" ? h("p", { class: "error" }, pick(sink.reason)) : null,
       h("dl", { class: "facts" },
         fact(t("sink.pending"), number(buffer.pending[sink.name] ?? 0)),
         fact(t("sink.oldest"), sink.oldest_pending_ms ? ago(sink.oldest_pending_ms, nowMs()) : t("none")),
         fact(t("sink.sent"), number(sink.sent_values)),
         fact(t("sink.quarantined"), number(sink.quarantined))));
   });
-  byId("buffer").replaceChildren(h("h2", {}, t("nav.buffer")),
+  renew(byId("buffer"), h("h2", { id: "buffer-title" }, t("nav.buffer")),
     h("div", { class: "cards" }, store_, cards.length ? cards : h("p", { class: "card muted" }, t("sink.none"))));
 }
