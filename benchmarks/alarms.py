@@ -51,7 +51,10 @@ def write_site(folder: Path, meters: list[int], sensors: list[int], relay: int) 
         (folder / "profiles").mkdir(exist_ok=True)
         (folder / "profiles" / f"{name}.yaml").write_text(json.dumps(profile))
     (folder / "alerts").mkdir()
-    (folder / "alerts" / "bench.yaml").write_text(json.dumps(_rules()))
+    rules = _rules()
+    cases = [{"name": "calm", "rule": rule["alert"], "feed": {rule["metric"]: "0x3"}, "expect": []} for rule in rules]
+    (folder / "alerts" / "bench.yaml").write_text(json.dumps(rules))
+    (folder / "alerts" / "bench_test.yaml").write_text(json.dumps({"rules": "bench.yaml", "cases": cases}))
     ports = {f"meter-{n}": meters[n] for n in range(METERS)} | {f"dust-{n}": p for n, p in enumerate(sensors)}
     devices: dict[str, Any] = {
         f"meter-{n}": _device(f"meter-{n}", "bench_meter", 1, "1s", f"zone-{n % ZONES}") for n in range(METERS)
@@ -103,7 +106,7 @@ def _rules() -> list[dict[str, Any]]:
         metric = POINTS[k % len(POINTS)]
         window = "reading" if k % 2 else {"length": "5min", "sliding": True}
         rules.append({
-            "alert": f"rule_{k}", "metric": metric.name, "window": window, "above": min(metric.high, 501),
+            "alert": f"rule_{k}", "metric": metric.name, "window": window, "above": 0.999 * min(metric.high, 501),
             "where": {"zone": f"zone-{k // len(POINTS)}"},
         })  # fmt: skip
     return rules

@@ -8,6 +8,7 @@ then proves the copy before it goes into the archive.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import sqlite3
 import tarfile
 import tempfile
 import time
+import zlib
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
@@ -26,7 +28,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 BESIDE = ("profiles", "alerts")
 """Folders beside the site file that belong to it."""
-_TRIES = 20
+_PATIENCE_S = 30.0
+"""So long it tries for an exact copy of one store."""
+_CHUNK = 1024 * 1024
 _QUIET_S = 0.05
 """A file that has not changed for so long shows every later change in its time stamp."""
 
@@ -91,9 +95,12 @@ def pack(site_file: Path, out: Path, *, version: str, made_ms: int) -> Manifest:
 def unpack(archive: Path, folder: Path) -> Manifest:
     """Unpack a backup into an empty folder and check every file of it. Raises BadArchive or OSError."""
     try:
+        with gzip.open(archive) as stream:
+            while stream.read(_CHUNK):  # to the checksum at its end, which tarfile does not look at
+                pass
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, ValueError, OSError) as why:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as why:
         if isinstance(why, OSError) and why.errno is not None:
             raise
         raise BadArchive(f"{archive} is no whole backup ({why}); take another copy of it") from None
@@ -117,30 +124,29 @@ def copy_store(store: Path, folder: Path) -> Path:
     """Return an exact copy in ``folder`` of a store that may be in use. Raises NeverQuiet or sqlite3.DatabaseError."""
     log, copy = store.with_name(store.name + "-wal"), folder / store.name
     copied_log = copy.with_name(copy.name + "-wal")
-    for _ in range(_TRIES):
-        before = _quiet(store, log)
+    until_s = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < until_s:
+        before = _state(store, log)
+        time.sleep(_QUIET_S)
+        if _state(store, log) != before:
+            continue
         shutil.copyfile(store, copy)
         copied_log.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             shutil.copyfile(log, copied_log)
         if _state(store, log) == before:
-            with closing(sqlite3.connect(copy)) as conn:
-                conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(f"{store.name}: {verdict}")
-            return copy
+            return _proven(copy)
     raise NeverQuiet(f"{store} is written to all the time: stop the gateway for the backup")
 
 
-def _quiet(store: Path, log: Path) -> tuple[int, int, bytes]:
-    state = _state(store, log)
-    while True:
-        time.sleep(_QUIET_S)
-        again = _state(store, log)
-        if again == state:
-            return state
-        state = again
+def _proven(copy: Path) -> Path:
+    """Bring the log into the file and let SQLite read all of it."""
+    with closing(sqlite3.connect(copy)) as conn:
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"{copy.name}: {verdict}")
+    return copy
 
 
 def _state(store: Path, log: Path) -> tuple[int, int, bytes]:

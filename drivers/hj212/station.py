@@ -7,6 +7,7 @@ word, is acked again and not taken again, whatever its QN: stations resend until
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ _RESULTS = {"9011": "QnRtn", "9012": "ExeRtn"}  # the station's answers to a req
 _ANSWERS = frozenset({*_RESULTS, "9013", "9014"})
 _CLOCK_WANTED = "1013"
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _STAMP = re.compile(r"\d{14}", re.ASCII)
 _GOOD = frozenset("NS")  # S: entered by hand, and meant as a value
 _MARKS = frozenset("NSDBTCMF")
@@ -230,7 +231,8 @@ def read(packet: Packet, wanted: Keys) -> dict[str, One]:
 
 def _one(text: str, said: str) -> One:
     if said in _GOOD:
-        return One(float(text), "N", said) if _NUMBER.fullmatch(text) else One(None, _UNKNOWN_AS, said)
+        number = float(text) if _NUMBER.fullmatch(text) else math.inf
+        return One(number, "N", said) if math.isfinite(number) else One(None, _UNKNOWN_AS, said)
     return One(None, said if said in _MARKS else _UNKNOWN_AS, said)
 
 

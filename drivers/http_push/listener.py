@@ -187,8 +187,11 @@ class PushListener:
         try:
             async with asyncio.timeout(BODY_S):
                 payload = await _body(request, self._door.max_payload_bytes)
-        except TimeoutError:
-            return _answer(408, f"the message took longer than {BODY_S:g} s")
+        except (OSError, web.RequestPayloadError) as why:
+            slow = isinstance(why, TimeoutError)
+            text = f"the message took longer than {BODY_S:g} s" if slow else "the message broke off"
+            self._tell(Rejected(device.reader.device, "half", text))
+            return _answer(408 if slow else 400, text)
         heard = device.reader.read(payload)
         if isinstance(heard, Rejected):
             self._tell(heard)

@@ -22,7 +22,7 @@ MAX_BITS = 53  # more do not fit a float exactly
 FieldType = Literal["number", "bool", "bits_msb_first", "bits_lsb_first", "text"]
 
 _LARGEST = 1.7976931348623157e308
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _BITS = re.compile(rf"[01]{{1,{MAX_BITS}}}")
 _MISSING = object()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from drivers.errors import BadFrame, LinkDown, NoAnswer, Refused
-from drivers.modbus.frames import Exchange, rtu_reply, tcp_reply
+from drivers.modbus.frames import Exchange, rtu_loopback, rtu_reply, tcp_reply
 from drivers.modbus.points import Point
 from drivers.modbus.unanswered import Unanswered, fences
 from drivers.transport.line import Line
@@ -17,6 +18,10 @@ Take = Callable[[bytearray], bytes | None]
 """Finds the reply on an RTU wire; over TCP the transaction number is needed as well."""
 
 _CONFIRMATIONS = 2
+_IGNORED = 3
+"""A unit that answers reads but so many loopbacks never does not know that function, and keeps silent on it."""
+_MOST_LOST = 8
+"""The refusals of so many lost loopbacks are reckoned with."""
 
 _numbers = itertools.count(1)
 """Shared by all devices, so that a late reply to one never fits the request to another on the same connection."""
@@ -29,7 +34,9 @@ class Conversation:
         self._line = line
         self._timeout_s = timeout_s
         self._numbered = line.framing == "modbus_tcp"
-        self._unit = bytes([unit])
+        self._unit = unit
+        self._loops_back = False  # it answered a loopback once, be it by a refusal
+        self._lost_loopbacks = 0
         self._unanswered = Unanswered(() if self._numbered else fences(unit, points, max_count))
 
     async def read(self, asked: Exchange, take: Take) -> bytes:
@@ -46,7 +53,14 @@ class Conversation:
         that does not (0F, 10) is not believed when it may be old.
         """
         doubtful = not repeats_value and self._unanswered.fits(asked)
-        await self._exchange(asked, rtu_reply(asked))
+        refusal_doubtful = self._unanswered.clouds(asked)
+        try:
+            await self._exchange(asked, rtu_reply(asked))
+        except Refused as why:
+            if not refusal_doubtful:
+                raise
+            self._unanswered.lost(asked)
+            raise BadFrame(f"{why}: but that may be the answer to an earlier command") from None
         if doubtful:
             raise BadFrame(f"{asked.what}: the confirmation may be that of an earlier command that was not answered")
 
@@ -58,12 +72,43 @@ class Conversation:
                 return
             except Refused:  # perhaps of an earlier request: the next shape tells
                 self._unanswered.lost(fence)
-        # No other shape is left: what comes in time and alone, several times in a row, is not from long ago.
-        for _ in range(_CONFIRMATIONS):
-            await self._exchange(asked, take)
-            self._line.distrust(self._timeout_s)
+        # No other shape is left, so it must loop back. One that ignores that must answer in time and alone instead.
+        while self._loops_back or self._lost_loopbacks < _IGNORED:
+            if not self._loops_back:
+                await self._confirm(asked, take)
+            if await self._loop_back():
+                break
+        else:
+            for _ in range(_CONFIRMATIONS):
+                await self._confirm(asked, take)
         self._unanswered.settle()
-        self._line.settle(self._unit)
+        self._line.settle(bytes([self._unit]))
+
+    async def _confirm(self, asked: Exchange, take: Take) -> None:
+        with suppress(Refused):  # perhaps of an earlier request
+            await self._exchange(asked, take)
+        self._line.distrust(self._timeout_s)
+
+    async def _loop_back(self) -> bool:
+        """Have the unit repeat a number: it does, or refuses to, after all that it was asked before.
+
+        False: it kept silent, and may not know the function. Raises NoAnswer of one that does, and BadFrame.
+        """
+        for _ in range(1 + self._lost_loopbacks):  # a refusal carries no number: it may be that of an earlier loopback
+            asked = rtu_loopback(self._unit, next(_numbers) & 0xFFFF)
+            try:
+                await self._exchange(asked, rtu_reply(asked))
+            except Refused:
+                self._loops_back = True
+                continue
+            except (NoAnswer, BadFrame) as why:
+                self._lost_loopbacks = min(self._lost_loopbacks + 1, _MOST_LOST)
+                if self._loops_back or isinstance(why, BadFrame):
+                    raise
+                return False
+            self._loops_back, self._lost_loopbacks = True, 0
+            break
+        return True
 
     async def _exchange(self, asked: Exchange, take: Take) -> bytes:
         try:
@@ -84,5 +129,5 @@ class Conversation:
             self._unanswered.lost(asked)  # a serial server may bring it even on the next connection
             raise
         if self._unanswered.came(asked):
-            self._line.settle(self._unit)
+            self._line.settle(bytes([self._unit]))
         return answer

@@ -10,6 +10,7 @@ to the byte, so it is searched for, and everything else is stepped over.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -103,6 +104,12 @@ def _write(framer: FramerRTU | FramerSocket, unit: int, command: Command) -> Exc
 def rtu_write(unit: int, command: Command) -> Exchange:
     """As ``rtu_read``, for a write. Encoded without pymodbus's PDU: that knows no value but FF00 and 0000."""
     return _write(_RTU, unit, command)
+
+
+def rtu_loopback(unit: int, number: int) -> Exchange:
+    """Return the request to repeat ``number`` (diagnostics, function 08, sub-function 0): it changes nothing."""
+    body = struct.pack(">BHH", 8, 0, number)
+    return _write(_RTU, unit, Command(f"loopback of 0x{number:04x}", body, reply=body))
 
 
 def tcp_write(unit: int, command: Command) -> Exchange:

@@ -167,8 +167,8 @@ class Learner:
 
     def answered(self, wall: Wall, given: bool, now_s: float) -> None:
         """Take the answer to a question."""
+        self._silences = 0
         if given:
-            self._silences = 0
             self.given(wall.table, wall.start, wall.end - wall.start)
         if self._search is not None and wall == self._question:
             self._go_on(given, now_s)
@@ -185,15 +185,10 @@ class Learner:
             self._reported.discard(_refusal(wall, kept is self._refused))
 
     def unanswered(self, wall: Wall, now_s: float) -> None:
-        """The question got no answer: drop the search, and the next refusal begins a new one.
-
-        A unit that falls silent time after time means no by it.
-        """
+        """The question got no answer: it stays, but a unit that falls silent time after time means no by it."""
         self._silences += 1
         if self._search is None or self._silences > SILENCES:
             self.answered(wall, False, now_s)
-        else:
-            self._search = None
 
     def _go_on(self, given: bool | None, now_s: float) -> None:
         assert self._search is not None, "only called during a search"
@@ -207,7 +202,6 @@ class Learner:
 
     def _take(self, table: Table, found: Found, now_s: float) -> None:
         self.revision += 1
-        self._silences = 0
         for start, end in found.refused:
             self._refused[Wall(table, start, end)] = _Retry(RETRY_FIRST_S, now_s + RETRY_FIRST_S)
         for start, end in found.apart:

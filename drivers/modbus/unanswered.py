@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from drivers.modbus.frames import Exchange, rtu_read
-from drivers.modbus.points import Point
+from drivers.modbus.plan import payload_bytes
+from drivers.modbus.points import Point, Table
 
 
 def fences(unit: int, points: Mapping[str, Point], max_count: int) -> list[Exchange]:
@@ -19,15 +20,16 @@ def fences(unit: int, points: Mapping[str, Point], max_count: int) -> list[Excha
 
     Reads whole points and what lies side by side, nothing between them: a unit that gives its points gives these.
     """
-    shapes: dict[bytes, Exchange] = {}
+    shapes: dict[tuple[Table, int], Exchange] = {}
     for run in _side_by_side(points.values()):
         for first, point in enumerate(run):
             for last in run[first:]:
                 count = last.end - point.address
                 if count > max_count:
                     break
-                read = rtu_read(unit, point.table, point.address, count)
-                shapes.setdefault(read.head, read)
+                shape = point.table, payload_bytes(point.table, count)
+                if shape not in shapes:
+                    shapes[shape] = rtu_read(unit, point.table, point.address, count)
     return sorted(shapes.values(), key=lambda read: read.payload_bytes)
 
 
@@ -52,11 +54,11 @@ class Unanswered:
 
     def lost(self, asked: Exchange) -> None:
         """Note that no answer was recognised; it may come at any time."""
-        self._open.add(asked.head)
+        self._open.add(_shape(asked))
 
     def came(self, asked: Exchange) -> bool:
         """Note an answer. True: it was a fence, so what was under way is no more."""
-        if not self._open or asked.head in self._open:
+        if not self._open or self.fits(asked):
             return False
         self._open.clear()
         return True
@@ -67,12 +69,17 @@ class Unanswered:
 
     def fits(self, asked: Exchange) -> bool:
         """Tell whether an answer under way could be taken for the one to ``asked``."""
-        return asked.head in self._open
+        return _shape(asked) in self._open
 
     def clouds(self, asked: Exchange) -> bool:
         """Tell the same with refusals counted, which show the function only."""
-        return any(head[:2] == asked.head[:2] for head in self._open)
+        return any(shape[:2] == asked.head[:2] for shape in self._open)
 
     def fence(self) -> Exchange | None:
         """Return a read whose answer cannot be one under way; None when each shape is, or there are no points."""
-        return next((read for read in self._fences if read.head not in self._open), None)
+        return next((read for read in self._fences if not self.fits(read)), None)
+
+
+def _shape(asked: Exchange) -> bytes:
+    """Unit, function, byte count of a read; of a write the address, so that those of many values are one."""
+    return asked.head[:4]

@@ -19,7 +19,7 @@ from drivers.api import Rejected, Report, Value
 
 LONGEST = 1024
 """Bytes of a line; more is noise, or an instrument at another speed."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,9 @@ class LineCutter:
             self._buffer[:] = rest[-len(self._end) + 1 :] if len(self._end) > 1 else b""
         elif len(rest) > LONGEST:
             self._give_up()
-        return [kept for line in lines if (kept := line.removesuffix(b"\r"))]
+        whole = [line for line in lines if len(line) <= LONGEST]
+        self.broken += len(lines) - len(whole)
+        return [kept for line in whole if (kept := line.removesuffix(b"\r"))]
 
     def silence(self) -> None:
         """The line fell silent: what has begun will not be finished, and what comes next begins a line."""

@@ -80,6 +80,8 @@ def _sentence(rule: Rule, event: Event, language: str, labels: Labels) -> str:
         "unit": metric.unit if metric else "",
         "window": rule.window.length,
         "valid_share": details.get("valid_share"),
+        "count_today": details.get("count_today"),
+        "background": details.get("background"),
     }
     if details.get("reason") == "above_range" and metric is not None:
         return _ABOVE_RANGE[language].format(subject=fields["subject"], metric=getattr(metric, language))

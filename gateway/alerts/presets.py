@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import configs
+from gateway.alerts.case_file import read_cases
 from gateway.alerts.rule import READING, Reference, Rule, RuleSet, Where
 from gateway.alerts.rule_file import Written, check_rule, read_rules
 from gateway.alerts.rule_keys import RuleKeys
@@ -50,7 +51,9 @@ def load_rules(site: LoadedSite) -> RuleSet:
     alerts = site.config.alerts
     known = _read_all(site.file.absolute().parent, report) if alerts.use or alerts.set else []
     calendar = calendar_of(site)
-    chosen = _changed(_chosen(known, alerts, report), alerts, report)
+    in_use = _chosen(known, alerts, report)
+    _check_cases(in_use, report)
+    chosen = _changed(in_use, alerts, report)
     rules = [bind(keys, written, calendar, alerts) for keys, written in chosen if _in_force(keys, alerts, report)]
     rules_in_use = _index(rules, site.devices, report)
     report.finish()
@@ -91,6 +94,16 @@ def _chosen(known: Sequence[Written], alerts: AlertsConfig, report: Report) -> l
             used = "it is not in use here; name it or its policy under use" if name in names else ""
             report.add(("alerts", "set", name), used or unknown("rule", name, first), at_key=True)
     return chosen
+
+
+def _check_cases(in_use: Iterable[Written], report: Report) -> None:
+    """A rule of the site's own that nobody has tried is not in force; the shipped ones are tried before they ship."""
+    for file in sorted({Path(rule.file) for rule in in_use}):
+        if file.parent != SHIPPED:
+            try:
+                read_cases(file)
+            except ConfigError as error:
+                report.add_foreign(error.problems)
 
 
 def _changed(
@@ -246,9 +259,13 @@ def _index(rules: Sequence[Rule], devices: Mapping[str, LoadedDevice], report: R
             place = where.device or where.zone or where.domain
             text = f"rule {rule.name!r} compares with {metric} of {place!r}, which no device here measures"
             report.add(("alerts", "use"), f"{text}; change its reference under set, or do not use it")
+    zones = {device.config.zone for device in devices.values()}
     by_series: dict[tuple[str, str], tuple[Rule, ...]] = {}
     by_device: dict[str, tuple[Rule, ...]] = {}
     for rule in rules:
+        for what, wanted, known in (("device", rule.where.device, devices), ("zone", rule.where.zone, zones)):
+            if wanted is not None and wanted not in known:
+                report.add(("alerts", "use"), f"rule {rule.name!r} looks at {unknown(what, wanted, known)}")
         for device in devices.values():
             if (rule.metric and rule.metric not in device.points) or not _matches(rule.where, device, rule.metric):
                 continue

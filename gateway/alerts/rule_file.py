@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import re
 import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gateway.alerts.rule import CONDITIONS
-from gateway.alerts.rule_keys import FIELDS, ReferenceKeys, RuleKeys
+from gateway.alerts.rule_keys import FIELDS, ReferenceKeys, RuleKeys, WhereKeys
+from gateway.alerts.schedule import DAY_MINUTES
 from gateway.config.report import Report, unknown
 from gateway.config.yaml_tree import Node
 from gateway.ledger.windows import Statistic, WindowSpec, impossible
-from gateway.vocabulary import METRICS, Domain, Kind
+from gateway.vocabulary import METRICS, Domain, Kind, Metric
+
+_OF_LEVELS = (
+    "above", "at_least", "below", "warn", "clear_below", "clear_above", "reference", "rated", "window", "statistic",
+    "confirm", "no_data_after", "valid_share", "rounding", "spread", "wind_below", "dry_only", "sprayed",
+)  # fmt: skip
+"""Keys that say nothing about a condition."""
+_MINUTES = {"1min": 1, "5min": 5, "15min": 15, "20min": 20, "60min": 60, "24h": DAY_MINUTES, "month": 28 * DAY_MINUTES}
+_NOT_WITHIN = {"day": ("night", "24h", "month"), "night": ("day", "24h", "month")}
+_LEAST_SILENCE_S = 120.0
+_WIDE = re.compile(r"\d{3}|\{")
+"""In the format of a number: a text that could fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +92,7 @@ class _Checks:
             self._say("allowance", "only verdicts count exceedances; write kind: verdict")
         if keys.valid_from and keys.valid_until and keys.valid_until < keys.valid_from:
             self._say("valid_until", "the rule would end before it begins; write a date after valid_from")
-        if keys.hours and keys.schedule != "always":
-            self._say("hours", f"schedule: {keys.schedule} says it already; write one of them")
+        self._schedule()
         if keys.say is not None:
             texts = keys.say.model_dump()
             if texts["en"] == texts["zh"]:  # one text for both languages
@@ -95,8 +107,23 @@ class _Checks:
     def _is_written(self, key: str) -> bool:
         return bool(getattr(self._keys, key) != RuleKeys.model_fields[key].default)
 
+    def _schedule(self) -> None:
+        """A window that no schedule can hold is never judged."""
+        keys, window = self._keys, self._keys.window.length
+        if keys.schedule != "always" and window in _NOT_WITHIN[keys.schedule]:
+            self._say("schedule", f"a window of {window} never lies within the {keys.schedule}: it is never judged")
+        if keys.hours is None:
+            return
+        begin, end = (at.hour * 60 + at.minute for at in keys.hours)
+        if keys.schedule != "always":
+            self._say("hours", f"schedule: {keys.schedule} says it already; write one of them")
+        elif begin == end:
+            self._say("hours", "from and to are the same: the rule would never hold; leave hours out for the whole day")
+        elif (end - begin) % DAY_MINUTES < _MINUTES.get(window, 0):
+            self._say("hours", f"a window of {window} does not fit into these hours: it is never judged")
+
     def _condition(self) -> None:
-        for key in ("above", "at_least", "below", "warn", "clear_below", "clear_above", "reference", "rated", "window"):
+        for key in _OF_LEVELS:
             if self._is_written(key):
                 self._say(key, "a condition holds or does not: it has no levels and no window; remove this key")
         if self._keys.kind == "verdict":
@@ -111,11 +138,13 @@ class _Checks:
         else:
             self._levels(written[0])
             if not (keys.reference or keys.rated or keys.spread) and keys.asked is not Statistic.DELTA:
-                self._reachable(written[0], metric.low, metric.high)
+                self._reachable(written[0], metric)
         if keys.at_once:
             self._at_once(metric.kind)
         elif fault := impossible(name, WindowSpec(keys.window.length, keys.window.sliding), keys.asked):
             self._say("window", fault)
+        elif keys.no_data_after is not None and keys.no_data_after < _LEAST_SILENCE_S:
+            self._say("no_data_after", "minutes come once a minute; write 2min or more, or every pause is an alarm")
         elif keys.confirm > 1:
             self._say("confirm", "only single readings are counted; write window: reading, or for: how long")
         if keys.reference is not None:
@@ -162,18 +191,28 @@ class _Checks:
             text = f"the clear level must not be {side} the {what} {lowest:g}, or the alarm clears while it is raised"
             self._say(right, text)
 
-    def _reachable(self, limit_key: str, low: float, high: float) -> None:
-        limit = self._keys.limit
-        if not low <= limit <= high:
-            name = METRICS[self._keys.metric or ""]
-            text = f"{name.name} is plausible from {low:g} to {high:g} {name.unit}: this limit is never crossed"
-            self._say(limit_key, text)
+    def _reachable(self, limit_key: str, metric: Metric) -> None:
+        """Plausible values must be able to cross each level, in both directions."""
+        keys, low, high = self._keys, metric.low, metric.high
+        plausible = f"{metric.name} is plausible from {low:g} to {high:g} {metric.unit}"
+        edge = {"above": high, "below": low}.get(limit_key)
+        if not low <= keys.limit <= high or keys.limit == edge:
+            self._say(limit_key, f"{plausible}: this limit is never crossed")
+        elif keys.warn is not None and not low <= keys.warn <= high:
+            self._say("warn", f"{plausible}: it would be warned all the time")
+        elif keys.clear_below is not None and keys.clear_below <= low:
+            self._say("clear_below", f"{plausible}: the alarm would never clear")
+        elif keys.clear_above is not None and keys.clear_above >= high:
+            self._say("clear_above", f"{plausible}: the alarm would never clear")
 
     def _reference(self, reference: ReferenceKeys, kind: Kind) -> None:
         if reference.metric not in METRICS:
             self._report.add((*self._path, "reference", "metric"), unknown("metric", reference.metric, METRICS))
         elif Kind.LEVEL_DB in (kind, METRICS[reference.metric].kind):
             self._say("reference", "decibels cannot be subtracted or divided; judge the level itself")
+        elif reference.metric == self._keys.metric and reference.where == WhereKeys():
+            text = "a value is not compared with itself; name the other device or its zone under where"
+            self._report.add((*self._path, "reference", "metric"), text)
         if reference.cap is not None and reference.mode != "difference":
             self._report.add((*self._path, "reference", "cap"), "only a difference has a cap; remove it")
         if self._keys.rated is not None:
@@ -198,6 +237,9 @@ class _Checks:
             strangers = [name for name in fields if name not in FIELDS]
             if strangers:
                 self._report.add(path, unknown("field", strangers[0] or "{}", FIELDS))
+                return
+            if any(_WIDE.search(spec or "") for _, _, spec, _ in string.Formatter().parse(text)):
+                self._report.add(path, "too wide a number, or one that is not written out; write such as {value:.1f}")
                 return
             text.format(**FIELDS)
         except (ValueError, IndexError, KeyError) as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from gateway.alerts.case_file import cases_beside
 from gateway.alerts.presets import SHIPPED, list_rule_files, load_rules
 from gateway.alerts.rule import Rule
 from gateway.alerts.rule_file import Written, read_rules
-from gateway.alerts.scenario import Result, cases_beside, test_rules
+from gateway.alerts.scenario import Result, test_rules
 from gateway.commands.output import FINE, PROBLEM, complain, complain_all, print_json, print_table, say
 from gateway.config.loader import load_site
 from gateway.errors import ConfigError

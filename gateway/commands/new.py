@@ -45,7 +45,7 @@ def new(
         return MISUSE
     device_of = partial(device_from, own_profiles=file.absolute().parent / "profiles")
     try:
-        outline = outline_of(_scanned(scan_file)) if scan_file else Outline()
+        outline = _scanned(scan_file) if scan_file else Outline()
         outline.links.update(map(link_from, links))
         outline.devices.update(map(device_of, devices))
         if sys.stdin.isatty():
@@ -92,16 +92,17 @@ def _prompt(question: str, default: str | None) -> str:
     return str(typer.prompt(question, default=default, show_default=bool(default)))
 
 
-def _scanned(file: str) -> dict[str, Any]:
+def _scanned(file: str) -> Outline:
     try:
         document = json.loads(sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8"))
     except OSError as why:
         raise ValueError(f"cannot read {file}: {why.strerror}") from None
     except ValueError:
         document = None
-    if not isinstance(document, dict) or "wires" not in document:
-        raise ValueError(f"{file} is not what `sitegate scan --json` prints")
-    return document
+    try:
+        return outline_of(document)
+    except (KeyError, TypeError, AttributeError, StopIteration):  # somebody else's JSON
+        raise ValueError(f"{file} is not what `sitegate scan --json` prints") from None
 
 
 def _write(file: Path, text: str) -> int:

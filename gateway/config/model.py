@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 URL = r"^https?://[^\s/]+[^\s]*$"
@@ -30,6 +31,17 @@ Secret = Annotated[str, Field(min_length=1, description="${NAME} or file:PATH; n
 
 FilePath = Annotated[Path, Field(strict=False)]
 """Relative to the site file; ``load_site`` makes it absolute."""
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone; write one such as Asia/Shanghai") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_zone)]
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST_S = 3650 * 86400.0

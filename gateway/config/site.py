@@ -7,23 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
 from gateway.config.alerts import AlertsConfig
-from gateway.config.model import HOST, URL, AnyLabel, Duration, FilePath, Model, Name, Secret
+from gateway.config.model import HOST, URL, AnyLabel, Duration, FilePath, Model, Name, Secret, TimeZone
 from gateway.config.notices import NoticesConfig
 from gateway.config.outputs import OutputConfig
 from gateway.config.reporting import ReportConfig
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"{value!r} is not a time zone; write one such as Asia/Shanghai") from None
-    return value
 
 
 class SiteInfo(Model):
@@ -31,7 +22,7 @@ class SiteInfo(Model):
 
     id: Name
     name: AnyLabel
-    timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    timezone: TimeZone = "Asia/Shanghai"
     simulated: bool = False
     """True: every number of this site comes from simulators, and says so to the end of every chain."""
 

@@ -135,9 +135,10 @@ class Executor:
         if self.output.mode == "off":
             raise NotNow(f"{name}: {REASONS['not_armed']}")
         held = self.state.lease
-        state = replace(self.state, fault="", odd_since_s=None, taken=())  # a person has seen to it
-        if want == "auto":
+        state = self.state
+        if want == "auto":  # a person has seen to it; "off" only keeps it off, and its end must start nothing broken
             note = Note("released", "", "released", {"by": held.by} if held else {})
+            state = replace(state, fault="", odd_since_s=None, taken=())
             state = replace(state, lease=None, reason=state.reason if state.running else "released")
         else:
             note = Note("manual", want, "manual", {"minutes": minutes})

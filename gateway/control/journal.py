@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 from gateway.control.moment import Now
-from gateway.control.output import HOUR_S, Lease, State
+from gateway.control.output import HOUR_S, MOST_MINUTES, Lease, State
 from gateway.model import JournalEntry
 from gateway.storage import Schema, SqliteThread, transaction
 
@@ -166,7 +166,8 @@ def recall(text: str | None, now: Now) -> tuple[State, tuple[str, float]]:
             alarm=str(data["alarm"]),
         )
         if lease is not None and not lease[0] and lease[2] > now.wall_ms:
-            until_s = now.s + (lease[2] - now.wall_ms) / 1000
+            left_s = min((lease[2] - now.wall_ms) / 1000, 60 * MOST_MINUTES)  # the clock may have been set back since
+            until_s = now.s + left_s
             state = replace(state, lease=Lease(on=False, by=str(lease[1]), until_s=until_s), reason="manual")
         return state, (str(data["today"][0]), float(data["today"][1]))
     except (ValueError, KeyError, TypeError, IndexError) as why:

@@ -101,7 +101,9 @@ def settled(output: Output, state: State, act: Act, outcome: Outcome, now_s: flo
         state = replace(state, next_s=now_s + max(wait_s, pause_s))
         return state, (*_told("off", outcome, state.tries), *notes)
     refresh_s = math.inf if output.refresh_s is None else output.refresh_s
-    state = replace(state, next_s=now_s + (refresh_s if outcome == "done" else AGAIN_S))
+    done = outcome == "done"
+    pulse_s = now_s if done else state.pulse_s
+    state = replace(state, next_s=now_s + (refresh_s if done else AGAIN_S), pulse_s=pulse_s)
     # one lost pulse is no event: the next comes in time
     return state, notes if act == "hold" else (*_told("on", outcome, state.tries), *notes)
 
@@ -221,7 +223,7 @@ def _move(
         if state.phase == "starting" and now_s - state.told_s > output.confirm_s:
             return replace(state, tries=state.tries + 1), "on", (Note("intent", "on", reason, {"try": TRIES_ON}),)
         hold = state.phase == "on" and output.refresh_s is not None and now_s >= state.next_s
-        return state, "hold" if hold else "none", ()
+        return state, "hold" if hold and _still_on(output, state, facts, now_s) else "none", ()
     if state.phase == "stopping":
         if now_s < state.next_s:
             return state, "none", ()
@@ -229,6 +231,12 @@ def _move(
         note = Note("intent", "off", state.reason, {"try": state.tries, **_ran(state, now_s)})
         return state, "off", (note,) if _worth_telling(state.tries) else ()
     return _set_dead_man(output, replace(state, reason=reason), facts, now_s)
+
+
+def _still_on(output: Output, state: State, facts: Facts, now_s: float) -> bool:
+    """A pulse that comes too late is a start without a rest: first it must be seen that the last one still holds."""
+    lapses_s = state.pulse_s + (output.dead_man_s or math.inf)
+    return now_s < lapses_s or (facts.is_on is True and facts.read_s >= lapses_s)
 
 
 def _set_dead_man(output: Output, state: State, facts: Facts, now_s: float) -> tuple[State, Act, tuple[Note, ...]]:

@@ -14,6 +14,8 @@ Phase = Literal["unknown", "off", "starting", "on", "stopping"]
 SeriesName = tuple[str, str]
 """Device and metric."""
 HOUR_S = 3600.0
+MOST_MINUTES = 24 * 60.0
+"""A person's command holds no longer."""
 RUNNING: frozenset[Phase] = frozenset({"starting", "on"})
 
 
@@ -122,6 +124,8 @@ class State:
     """When the last command had been answered, or its answer given up."""
     next_s: float = -math.inf
     """Not before this: the next pulse, or the next try."""
+    pulse_s: float = -math.inf
+    """When the last timed pulse had been taken."""
     tries: int = 0
     """Writes of the present command."""
     fault: str = ""

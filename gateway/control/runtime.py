@@ -16,7 +16,7 @@ from gateway.clock import Clock
 from gateway.control.executor import Acted, Executor, Scale, Tell
 from gateway.control.facts import Watched
 from gateway.control.journal import Journal
-from gateway.control.output import Demand, Output, SeriesName
+from gateway.control.output import MOST_MINUTES, Demand, Output, SeriesName
 from gateway.control.sprayed import SprayedMark, any_runs
 from gateway.errors import NotNow
 from gateway.ledger.day import Calendar
@@ -26,7 +26,6 @@ from gateway.model import Alarm, JournalEntry, OutputStatus, Readings
 log = structlog.get_logger()
 
 COMMANDS = ("on", "off", "auto")
-MOST_MINUTES = 24 * 60.0
 LEAVE_S = 5.0
 """So long a stop waits for outputs to be seen off; then their own switch-off time has to do."""
 _PRUNE_EVERY_S = 6 * 3600.0
@@ -56,6 +55,8 @@ class Control:
         self._journal = journal
         self._simulated = simulated
         self._played = frozenset(played)
+        self._unbelieved = self._played - {output.device for output in outputs}
+        """Weather or water that a simulator plays permits nothing on a real site."""
         self._keep_ms = int(keep_s * 1000)
         self._watched = Watched(outputs, every_s, clock.monotonic_s())
         self._executors = {
@@ -86,7 +87,7 @@ class Control:
 
     def see(self, readings: Readings) -> None:
         """Take a record. Never waits."""
-        if readings.device in self._watched.devices:
+        if readings.device in self._watched.devices and readings.device not in self._unbelieved:
             for name in self._watched.see(readings, self._clock.wall_ms(), self._clock.monotonic_s()):
                 self._executors[name].wake()
 

@@ -31,6 +31,7 @@ class LinkState:
         self._failures = 0
         self._lost_s = 0.0
         self._up_s: float | None = None
+        self._use_mark = (clock.monotonic_s(), 0.0)
 
     def came_up(self) -> None:
         """Note that the wire carries requests or reports."""
@@ -83,3 +84,14 @@ class LinkState:
         """Return the pause before the next try."""
         failures = max(1, self._failures)
         return delay_s(failures, first_s=RECONNECT_FIRST_S, cap_s=RECONNECT_CAP_S, chance=self._chance())
+
+    def note_use(self, busy_s: float) -> None:
+        """Refresh the share of time in which the wire was in use, over windows of ten seconds.
+
+        ``busy_s``: how long it was, since the start.
+        """
+        now_s = self._clock.monotonic_s()
+        since_s, before_s = self._use_mark
+        if now_s - since_s >= 10.0:
+            self._health.busy_share = min(1.0, (busy_s - before_s) / (now_s - since_s))
+            self._use_mark = (now_s, busy_s)

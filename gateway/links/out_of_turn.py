@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from drivers.errors import LinkDown
+from drivers.errors import DriverError, LinkDown
 from gateway.clock import Clock
 
 
@@ -37,7 +38,8 @@ class Order:
 class OutOfTurn:
     """The orders of one wire, in the order in which they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: str) -> None:
+        self._link = link
         self._writes: deque[Order] = deque()
         self._reads: dict[tuple[str, tuple[str, ...]], None] = {}
         self._refused: str | None = "the link is not connected yet"
@@ -72,20 +74,28 @@ class OutOfTurn:
             self._reads[device, points] = None
             self._wake()
 
-    def next_write(self) -> Order | None:
-        """Take the oldest write that somebody still waits for."""
+    async def do_writes(self, put: Callable[[Order], Awaitable[None]]) -> None:
+        """``put`` all writes that wait on the wire, the oldest first. Raises LinkDown."""
         while self._writes:
             order = self._writes.popleft()
-            if not order.done.done():
-                return order
-        return None
+            if order.done.done():
+                continue  # whoever asked for it has given up
+            try:
+                await put(order)
+            except (DriverError, ValueError) as why:
+                order.settle(why)
+                if isinstance(why, LinkDown):
+                    raise
+            else:
+                order.settle(None)
+            finally:
+                order.settle(LinkDown(f"link {self._link} stops: whether the write was done is not known"))
 
-    def next_read(self) -> tuple[str, tuple[str, ...]] | None:
-        """Take the oldest wish for a reading: device and points."""
-        wish = next(iter(self._reads), None)
-        if wish is not None:
-            del self._reads[wish]
-        return wish
+    def take_reads(self) -> list[tuple[str, tuple[str, ...]]]:
+        """Take the wishes for readings so far, the oldest first: device and points."""
+        wishes = list(self._reads)
+        self._reads.clear()
+        return wishes
 
     async def nap(self, clock: Clock, seconds: float) -> None:
         """Sleep, but only until an order comes."""

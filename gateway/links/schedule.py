@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 
@@ -106,3 +106,48 @@ def postponed(rhythm: Rhythm, until_s: float) -> Rhythm:
 def recalled(rhythm: Rhythm, now_s: float) -> Rhythm:
     """Return a postponed rhythm with its next time on the grid; one that is due stays as it is."""
     return replace(rhythm, due_s=min(rhythm.due_s, held(rhythm, now_s)[0].due_s))
+
+
+class Timetable:
+    """The rhythms of all devices on one wire, as they come due and are held."""
+
+    def __init__(self, rhythms: Iterable[Rhythm] = ()) -> None:
+        self._rhythms = list(rhythms)
+
+    def due(self, now_s: float) -> list[Round]:
+        """As ``due``."""
+        return due(self._rhythms, now_s)
+
+    def riders(self, turn: Round, now_s: float) -> list[Rhythm]:
+        """As ``riders``."""
+        return riders(self._rhythms, turn, now_s)
+
+    def wake_s(self) -> float:
+        """As ``wake_s``."""
+        return wake_s(self._rhythms)
+
+    def hold(self, turn: Round, riding: Collection[Rhythm], began_s: float, now_s: float, leave_s: float) -> int:
+        """Note a round that took from ``began_s`` to ``now_s``; return how many rounds were skipped.
+
+        ``riding``: what was read along with it. ``leave_s``: leave the device alone for so long from now on.
+        """
+        late = 0
+        for at, rhythm in enumerate(self._rhythms):
+            if rhythm.device != turn.device:
+                continue
+            if rhythm in turn.rhythms:
+                # What others made late is followed at once by what is due by now: no round is lost to their time-outs.
+                after, skipped = held(rhythm, began_s if now_s - began_s < rhythm.period_s else now_s)
+                self._rhythms[at] = postponed(after, now_s + leave_s) if leave_s else after
+                late += skipped
+            elif rhythm in riding:
+                self._rhythms[at] = ridden(rhythm)
+        return late
+
+    def skip(self, now_s: float) -> None:
+        """Leave out the rounds that are due."""
+        self._rhythms = [held(r, now_s)[0] if r.due_s <= now_s else r for r in self._rhythms]
+
+    def recall(self, devices: Container[str], now_s: float) -> None:
+        """Ask these at their next time again, whatever their silence has earned them."""
+        self._rhythms = [recalled(r, now_s) if r.device in devices else r for r in self._rhythms]

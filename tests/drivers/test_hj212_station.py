@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -81,10 +82,18 @@ def test_a_mark_that_nobody_knows_is_a_fault_and_is_told(mark: str) -> None:
     assert causes(heard) == ["unknown_mark"]
 
 
-@pytest.mark.parametrize("text", ["", "--", "nan", "0x10", "inf", "1_0", "١"])
+@pytest.mark.parametrize("text", ["", "--", "nan", "0x10", "inf", "1e999", "9" * 400, "1_0", "١"])
 def test_what_is_no_number_is_no_value(text: str) -> None:
     (report,) = reports(take(station(), packet(f"{STAMP};a34002-Rtd={text}")))
     assert (report.values, report.marks) == ((None,), "D")
+
+
+def test_endless_digits_cost_no_more_than_their_length() -> None:
+    heard = packet(f"{STAMP};a34002-Rtd=" + "1" * 9000 + "x")
+    begun_s = time.process_time()
+    (report,) = reports(take(station(), heard))
+    assert report.values == (None,)
+    assert time.process_time() - begun_s < 0.3, "seconds, where the pattern tries every way to cut the digits"
 
 
 def test_misspelt_keys_that_the_profile_names_are_understood() -> None:

@@ -188,10 +188,27 @@ async def test_who_sends_nothing_or_slowly_is_shown_the_door(monkeypatch: pytest
             f"POST /push HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nHost: x\r\nContent-Length: 9\r\n\r\n1".encode()
         )
         assert b" 408 " in await slow_reader.readline()
+        assert bench.causes() == [("crane", "half")]
         with contextlib.suppress(ConnectionResetError):
             assert await reader.read() == b""
         for each in (writer, slow):
             each.close()
+
+
+async def test_who_hangs_up_in_mid_message_is_counted_and_is_no_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as bench:
+        port = int(bench.url.rsplit(":", 1)[1].split("/")[0])
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /push HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+        writer.write(head.encode() + b'{"lo')
+        await writer.drain()
+        writer.close()
+        async with asyncio.timeout(5):
+            while not bench.causes():
+                await asyncio.sleep(0.01)
+        assert bench.causes() == [("crane", "half")]
+        assert await bench.post(GOOD) == (202, {"status": "taken"})
+    assert caplog.records == []
 
 
 async def test_the_number_of_connections_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

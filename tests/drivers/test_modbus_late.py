@@ -14,8 +14,9 @@ from pymodbus.framer import FramerRTU
 
 from drivers.errors import BadFrame, LinkDown, NoAnswer
 from drivers.modbus.driver import Address, Limits, ModbusDevice, Point, open_device
-from drivers.modbus.frames import rtu_read
+from drivers.modbus.frames import rtu_read, rtu_write
 from drivers.modbus.unanswered import Unanswered, fences
+from drivers.modbus.writes import command
 from drivers.transport.line import Line
 from drivers.transport.loopback import Loopback, pair
 
@@ -70,7 +71,7 @@ class StallingUnit:
             self.far.write(reply)
 
     def answer(self, frame: bytes) -> bytes:
-        if frame[1] == 5:
+        if frame[1] in (5, 8):
             return frame
         if frame[1] == 16:
             return rtu(frame[:6])
@@ -81,7 +82,7 @@ class StallingUnit:
 
 @asynccontextmanager
 async def stalling(
-    points: dict[str, Point], *, stall_s: float = 0.0, stalls: Callable[[], bool] = lambda: False, **limits: int
+    points: dict[str, Point], *, stall_s: float = 0.0, stalls: Callable[[], bool] = lambda: False
 ) -> AsyncIterator[tuple[ModbusDevice, StallingUnit]]:
     near, far = pair()
     line = Line(near, kind="tcp", framing="rtu")
@@ -89,7 +90,7 @@ async def stalling(
     unit = StallingUnit(far, stall_s, stalls)
     serving = asyncio.create_task(unit.serve())
     try:
-        yield open_device(line, Address(1), points, Limits(**limits), TIMEOUT_S), unit
+        yield open_device(line, Address(1), points, Limits(), TIMEOUT_S), unit
     finally:
         await line.close()
         serving.cancel()
@@ -156,19 +157,97 @@ async def test_after_a_time_out_one_short_read_clears_the_doubt() -> None:
         assert len(unit.heard) == 3, "once is enough"
 
 
-async def test_a_unit_with_one_shape_of_answer_is_believed_again() -> None:
-    async with stalling({"output_1_on": Point("coil", 0)}) as (device, unit):
+ONE_SHAPE = {"output_1_on": Point("coil", 0)}
+
+
+@pytest.mark.parametrize(
+    "loopback", [lambda frame: frame, lambda frame: rtu(b"\x01\x88\x01")], ids=["known", "refused"]
+)
+async def test_a_unit_with_one_shape_of_answer_is_believed_again(loopback: Callable[[bytes], bytes]) -> None:
+    async with stalling(ONE_SHAPE) as (device, unit):
         (request,) = device.plan(["output_1_on"])
         unit.dark = True
         for _ in range(3):
             with pytest.raises(NoAnswer):
                 await device.ask(request)
         unit.dark = False
-        unit.answer = lambda frame: rtu(frame[:2] + b"\x01\x01")  # type: ignore[method-assign]
+        unit.answer = lambda frame: loopback(frame) if frame[1] == 8 else rtu(frame[:2] + b"\x01\x01")  # type: ignore[method-assign]
         assert await device.ask(request) == (1,)
-        assert len(unit.heard) == 3, "twice to be sure, then for good"
+        assert [frame[1] for frame in unit.heard] == [1, 8, 1], "it lives, it loops back, then for good"
         assert await device.ask(request) == (1,)
         assert len(unit.heard) == 4
+        unit.dark = True
+        with pytest.raises(NoAnswer):
+            await device.ask(request)
+        unit.dark = False
+        assert await device.ask(request) == (1,)
+        assert [frame[1] for frame in unit.heard[4:]] == [8, 1], "known to loop back: that is enough"
+
+
+async def test_a_unit_that_ignores_loopbacks_is_believed_all_the_same() -> None:
+    async with stalling(ONE_SHAPE) as (device, unit):
+        (request,) = device.plan(["output_1_on"])
+        unit.dark = True
+        with pytest.raises(NoAnswer):
+            await device.ask(request)
+        unit.dark = False
+        unit.answer = lambda frame: b"" if frame[1] == 8 else rtu(frame[:2] + b"\x01\x01")  # type: ignore[method-assign]
+        assert await device.ask(request) == (1,)
+        assert [frame[1] for frame in unit.heard] == [1, 8, 1, 8, 1, 8, 1, 1, 1]
+        unit.dark = True
+        with pytest.raises(NoAnswer):
+            await device.ask(request)
+        unit.dark = False
+        assert await device.ask(request) == (1,)
+        assert [frame[1] for frame in unit.heard[9:]] == [1, 1, 1], "twice in time and alone, then for good"
+
+
+async def test_a_box_that_lags_behind_by_several_answers_is_not_believed() -> None:
+    """However regularly its answers come: each is the one to an earlier request, of the same shape."""
+    async with stalling(SINGLES) as (device, unit):
+        first, second = device.plan(list(SINGLES))
+        queue: list[bytes] = []
+        answer = unit.answer
+
+        def late(frame: bytes) -> bytes:
+            queue.append(answer(frame))
+            return queue.pop(0)
+
+        unit.dark = True
+        for _ in range(5):
+            with pytest.raises(NoAnswer):
+                await device.ask(first)
+        queue += [answer(frame) for frame in [rtu(first.read.frame[:6])] * 5]  # type: ignore[attr-defined]
+        unit.answer, unit.dark = late, False  # type: ignore[method-assign]
+        for _ in range(3):
+            with pytest.raises((NoAnswer, BadFrame)):
+                await device.ask(second)
+
+
+async def test_a_refusal_of_an_earlier_read_teaches_nothing() -> None:
+    async with stalling(SINGLES) as (device, unit):
+        first, second = device.plan(list(SINGLES))
+        unit.dark = True
+        with pytest.raises(NoAnswer):
+            await device.ask(first)
+        unit.dark = False
+        answer, refusals = unit.answer, [rtu(b"\x01\x83\x02")]
+        unit.answer = lambda frame: refusals.pop() if refusals else answer(frame)  # type: ignore[method-assign]
+        (value,) = await device.ask(second)
+        assert int(value or 0) >> 8 == 0x10
+        assert device.revision == 0
+
+
+async def test_a_refusal_that_may_be_that_of_an_earlier_command_says_nothing_of_this_one() -> None:
+    points = {"output_1_on": Point("coil", 0), "voltage_l1_v": Point("holding", 8)}
+    async with stalling(points) as (device, unit):
+        unit.dark = True
+        with pytest.raises(NoAnswer):
+            await device.write("output_1_on", 1)
+        unit.dark = False
+        unit.answer = lambda frame: rtu(b"\x01\x85\x04")  # type: ignore[method-assign]
+        with pytest.raises(BadFrame, match="may be the answer to an earlier command"):
+            await device.write("output_1_on", 0)
 
 
 async def test_a_command_after_a_time_out_waits_for_nothing() -> None:
@@ -207,10 +286,11 @@ async def test_a_refusal_does_not_clear_a_doubt() -> None:
             await device.ask(first)
         unit.dark = False
         answer = unit.answer
-        unit.answer = lambda frame: rtu(b"\x01\x83\x04") if frame[5] == 1 else answer(frame)  # type: ignore[method-assign]
+        unit.answer = lambda frame: rtu(b"\x01\x83\x04") if frame[1] == 3 and frame[5] == 1 else answer(frame)  # type: ignore[method-assign]
         assert await device.ask(first) == (0x0004, 0x0104)
-        counts = [frame[5] for frame in unit.heard]
-        assert counts == [1, 2, 2, 2], "refused, then twice to be sure, then for good"
+        asked = [(frame[1], frame[5]) for frame in unit.heard]
+        assert [function for function, _ in asked] == [3, 3, 8, 3], "refused, alive, the loopback, then for good"
+        assert [count for function, count in asked if function == 3] == [1, 2, 2]
 
 
 POINTS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["u16", "u32"])), min_size=1, max_size=12)
@@ -243,3 +323,10 @@ def test_only_an_answer_that_nothing_earlier_can_have_brought_clears_the_doubt()
     unanswered.lost(short)
     unanswered.lost(long)
     assert unanswered.fence() is None
+
+
+def test_commands_of_many_values_that_nobody_answers_take_no_more_room() -> None:
+    unanswered = Unanswered([])
+    for value in range(100):
+        unanswered.lost(rtu_write(1, command(Point("holding", 0), value)))
+    assert len(unanswered._open) == 1

@@ -108,6 +108,14 @@ def test_deep_nesting_and_endless_digits_within_a_large_limit() -> None:
         assert result.cause == "not_json"
 
 
+def test_endless_digits_in_a_text_cost_no_more_than_their_length() -> None:
+    """Matched carelessly, one message of 60 kB held up everything for minutes (the 30 s limit of tests ends this)."""
+    payload = json.dumps({"x": "1" * 60_000 + "x"}).encode()
+    result = Reader("crane", "t", {"x": Point(TOPIC, "x")}, Limits()).read(payload)
+    assert isinstance(result, Rejected)
+    assert result.cause == "not_a_number"
+
+
 def test_gbk_is_not_utf8() -> None:
     assert rejected('{"name": "塔吊", "x": 1}'.encode("gbk")) == "not_utf8"
 

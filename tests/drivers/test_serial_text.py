@@ -114,6 +114,15 @@ def test_noise_never_piles_up(data: bytes, cuts: list[int]) -> None:
     assert len(cutter._buffer) <= LONGEST
 
 
+@pytest.mark.parametrize("size", [1, 500, 10_000], ids=["byte by byte", "in pieces", "at once"])
+def test_a_line_that_is_too_long_is_broken_however_it_comes(size: int) -> None:
+    data = b"9" * (LONGEST + 1) + b"\n35.2\n"
+    cutter = LineCutter(b"\n")
+    cutter.clear()
+    assert [line for at in range(0, len(data), size) for line in cutter.feed(data[at : at + size])] == [b"35.2"]
+    assert cutter.broken == 1
+
+
 def test_the_rest_of_a_line_is_never_taken_for_a_line() -> None:
     cutter = LineCutter(b"\n")
     assert cutter.feed(b"5.2\n35.2\n") == [b"35.2"], "opened in the middle of 35.2"

@@ -40,7 +40,8 @@ class Slave:
 
     async def serve(self) -> None:
         while True:
-            good = reply(await self.wire.read(8))
+            request = await self.wire.read(8)
+            good = request if request[1] == 8 else reply(request)
             spoil, self.spoil = self.spoil, None
             if not self.mute:
                 self.wire.write(spoil(good) if spoil else good)

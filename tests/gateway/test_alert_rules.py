@@ -9,11 +9,16 @@ import pytest
 import yaml
 
 import configs
-from gateway.alerts.presets import SHIPPED, list_rule_files, load_rules
+from gateway.alerts.figures import words
+from gateway.alerts.presets import SHIPPED, bind, list_rule_files, load_rules
 from gateway.alerts.rule import RuleSet
 from gateway.alerts.rule_file import read_rules
+from gateway.alerts.rule_keys import FIELDS
 from gateway.alerts.scenario import Result
 from gateway.alerts.scenario import test_rules as run_cases
+from gateway.alerts.schedule import CHINA
+from gateway.alerts.state import Event
+from gateway.config.alerts import AlertsConfig
 from gateway.config.loader import load_site
 from gateway.errors import ConfigError
 
@@ -142,8 +147,12 @@ def test_a_site_changes_a_figure_and_the_rule_says_so(tmp_path: Path) -> None:
         ("{use: [pm10_hebei]}",
          "1:15: alerts.use: rule 'pm10_hebei' compares with pm10_ug_m3 of 'area', which no device here measures; "
          "change its reference under set, or do not use it"),
+        ("{use: [pm10_live], set: {pm10_live: {where: {device: dust-gaet}}}}",
+         "1:15: alerts.use: rule 'pm10_live' looks at unknown device 'dust-gaet'; did you mean 'dust-gate'?"),
+        ("{use: [pm10_live], set: {pm10_live: {where: {zone: gaet}}}}",
+         "1:15: alerts.use: rule 'pm10_live' looks at unknown zone 'gaet'; did you mean 'gate'?"),
     ],
-    ids=["policy", "not-in-use", "clear-side", "key", "metric", "stage", "reference"],
+    ids=["policy", "not-in-use", "clear-side", "key", "metric", "stage", "reference", "device", "zone"],
 )  # fmt: skip
 def test_mistakes_are_named_in_the_site_file(tmp_path: Path, alerts: str, expected: str) -> None:
     assert problems_of(tmp_path, alerts) == [expected]
@@ -176,6 +185,11 @@ def test_own_rules_beside_the_site_file_hide_the_shipped_ones(tmp_path: Path) ->
     (tmp_path / "alerts").mkdir()
     own = tmp_path / "alerts" / "noise.yaml"
     own.write_text("- {alert: quiet, metric: noise_la_db, above: 40}\n", encoding="utf-8")
+    untried = r"alerts/noise.yaml:1:11: \[0\].alert: rule 'quiet' has no case: write noise_test"
+    with pytest.raises(ConfigError, match=untried):
+        rules_of(tmp_path, "{use: [noise]}")
+    cases = "{rules: noise.yaml, cases: [{name: loud, feed: {noise_la_db: '45x2'}, expect: [0m raised]}]}\n"
+    own.with_name("noise_test.yaml").write_text(cases, encoding="utf-8")
     assert [r.name for r in rules_of(tmp_path, "{use: [noise]}").rules] == ["quiet"]
     own.write_text("- {alert: quiet, metric: noise_la_dbb, above: 40}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"alerts/noise.yaml:1:26: \[0\].metric: unknown metric"):
@@ -198,10 +212,24 @@ def test_the_area_station_is_not_judged_by_the_limits_of_the_site(tmp_path: Path
 
 def test_a_rule_without_a_case_fails(tmp_path: Path) -> None:
     shutil.copy(SHIPPED / "device.yaml", tmp_path)
-    with pytest.raises(ConfigError, match=r"device_test.yaml:1:1: file: rule 'device_silent' has no case: write"):
+    untried = r"device.yaml:\d+:\d+: \[0\].alert: rule 'device_silent' has no case: write device_test.yaml"
+    with pytest.raises(ConfigError, match=untried):
         run_cases(tmp_path / "device.yaml")
     cases = yaml.safe_load((SHIPPED / "device_test.yaml").read_text(encoding="utf-8"))
     cases["cases"] = [c for c in cases["cases"] if c["rule"] != "device_clock"]
     (tmp_path / "device_test.yaml").write_text(yaml.safe_dump(cases), encoding="utf-8")
     with pytest.raises(ConfigError, match="rule 'device_clock' has no case; every rule needs one"):
         run_cases(tmp_path / "device.yaml")
+
+
+def test_a_sentence_may_speak_of_all_that_the_check_lets_through(tmp_path: Path) -> None:
+    """A field that is known to the check and not to the sentence would end the alarms when the rule first fires."""
+    fields = " ".join("{" + name + "}" for name in FIELDS)
+    (tmp_path / "dust.yaml").write_text(
+        f"- {{alert: dusty, metric: pm10_ug_m3, above: 150, say: '{fields}'}}\n", encoding="utf-8"
+    )
+    (written,) = read_rules(tmp_path / "dust.yaml")
+    rule = bind(written.keys, written, CHINA, AlertsConfig())
+    details = {"value": 160.0, "valid_share": 1.0, "background": 80.0, "count_today": 2}
+    said = words(rule, Event("a", "raised", 0, rule.name, "gate", "alarm", details), {})["text"]
+    assert said == dict.fromkeys(("en", "zh"), "gate gate 160.0 150.0 µg/m³ 1min 1.0 2 80.0")

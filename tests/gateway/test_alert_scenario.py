@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import configs
+from gateway.alerts.case_file import offset_ms, samples
 from gateway.alerts.presets import SHIPPED
-from gateway.alerts.scenario import offset_ms, samples
 from gateway.alerts.scenario import test_rules as run_cases
 from gateway.errors import ConfigError
 from tests.support.sitegate import sitegate
@@ -73,7 +73,14 @@ def test_a_wrong_rule_is_found_out(rules: Path) -> None:
         ("10m silent", "silent", r"7:\d+: cases\[2\].expect\[0\]: write when and what, such as 5m raised"),
         ("step: 1m", "step: 90s", r"3:7: step: a step is one or more whole minutes"),
         ("name: silence is reported,", "name: silence, rule: pm10_hi,", "unknown rule 'pm10_hi'; did you mean"),
-        ("rules: dust.yaml", "rules: rust.yaml", r"rust.yaml:1:1: file: cannot be read"),
+        ("rules: dust.yaml", "rules: rust.yaml", "2:8: rules: dust_test.yaml holds the cases of the rules beside it"),
+        ("rules: dust.yaml", "rules: ../dust.yaml", "2:8: rules: dust_test.yaml holds the cases"),
+        ("step: 1m", "timezone: Mars/One", "3:11: timezone: 'Mars/One' is not a time zone"),
+        ("160x4 90x2", "160x0", r"5:\d+: cases\[0\].feed.pm10_ug_m3: no sample is written"),
+        ("160x4 90x2", "9" * 400, r"5:\d+: cases\[0\].feed.pm10_ug_m3: '9+' is no sample"),
+        ("10m silent", "9" * 5000 + "m silent", r"7:\d+: cases\[2\].expect\[0\]: write when and what"),
+        ("name: silence is reported,", "name: silence, start: 9999-12-31 23:59,",
+         r"cases\[2\].start: write a year from"),
     ],
 )  # fmt: skip
 def test_mistakes_in_cases_are_named(rules: Path, old: str, new: str, expected: str) -> None:

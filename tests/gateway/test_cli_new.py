@@ -63,6 +63,18 @@ def test_what_is_missing_or_wrong_is_said(tmp_path: Path, arguments: tuple[str, 
     assert "Traceback" not in made.stderr
 
 
+@pytest.mark.parametrize(
+    "document",
+    ["[1]", '{"wires": 5}', '{"wires": [{}]}', '{"wires": [{"devices": [{"link": {}}]}]}', '{"wires": ["x"]}'],
+)
+def test_what_no_scan_has_printed_is_refused(tmp_path: Path, document: str) -> None:
+    found = tmp_path / "found.json"
+    found.write_text(document)
+    made = sitegate("new", str(tmp_path / "site.yaml"), "--id", "x", "--scan", str(found), stdin="")
+    assert made.returncode == 2
+    assert made.stderr == f"{found} is not what `sitegate scan --json` prints\n"
+
+
 def test_questions_ask_only_for_what_is_missing_and_go_on_after_a_mistake(tmp_path: Path) -> None:
     answers: Iterator[str] = iter(
         ["Site A", "bus=sreial:/dev/x", "bus=serial:/dev/ttyUSB0", "", "d=eastron_sdm630@bus:1", ""]

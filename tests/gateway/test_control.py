@@ -209,6 +209,15 @@ async def test_simulated_data_never_move_a_relay_of_a_real_site(tmp_path: Path, 
         assert "refused on not_simulated sitegate" in await site.lines()
 
 
+@pytest.mark.parametrize("played", [(), (DUST,)], ids=["real", "played by a simulator"])
+async def test_a_simulated_tank_permits_nothing_on_a_real_site(tmp_path: Path, played: tuple[str, ...]) -> None:
+    tank = replace(OUTPUT, water=(DUST, PM10), water_below=1.0)
+    site = Site(tmp_path, tank, simulated=False, played=played)
+    async with site.running() as control:
+        await site.pass_s(5)
+        assert control.outputs()[0].blocked_by == (("sensor_stale",) if played else ())
+
+
 async def test_a_sensor_that_falls_silent_ends_the_run_after_its_hold(tmp_path: Path) -> None:
     site = Site(tmp_path)
     async with site.running() as control:
@@ -305,6 +314,11 @@ async def test_a_fault_is_told_to_the_alarms_and_a_person_gives_it_back(tmp_path
         site.write = writes  # type: ignore[method-assign]
         await site.pass_s(200)
         assert not site.on
+        await control.command("cannon", "off", "Li", 1)  # whose end is no leave to start what is broken
+        await site.pass_s(70)
+        assert (site.on, control.outputs()[0].state) == (False, "fault")
+        with pytest.raises(NotNow, match="give it back with auto"):
+            await control.command("cannon", "on", "Li", 5)
         assert await control.command("cannon", "auto", "Li", 0) is not None
         await site.pass_s(5)
         assert (site.on, site.faults["cannon"]) == (True, None)
@@ -468,6 +482,9 @@ def test_memory_survives_a_clock_that_was_set_back() -> None:
     assert (later.lease, today) == (None, ("2026-11-22", 12.5))
     back, _ = recall(text, Now(500_000, 7.0))
     assert (back.rest_since_s, back.starts) == (7.0, (7.0,))  # the whole rest, once more
+    held = remember(State(lease=Lease(False, "Li", 500.0)), Now(2_000_000_000_000, 100.0), ("2026-11-22", 12.5))
+    lost, _ = recall(held, Now(0, 7.0))  # a box without a battery: its clock begins in 1970
+    assert lost.lease == Lease(False, "Li", 7.0 + 24 * 3600)  # not for half a century
     broken, _ = recall('{"run_since_ms": 1}', Now(0, 7.0))
     assert broken.rest_since_s == 7.0
 

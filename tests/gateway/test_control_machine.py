@@ -177,6 +177,21 @@ def test_a_module_that_was_restarted_is_noticed_and_started_again_after_its_rest
     assert bench.on
 
 
+def test_after_a_standstill_no_late_pulse_starts_it_again_without_a_rest() -> None:
+    bench = Bench(replace(OUTPUT, hold_s=120))
+    bench.demand = Demand(("a",))
+    bench.run(30)
+    bench.now_s += 40  # stopped like a debugger does, or cut off: the relay's own time is over
+    bench.readable = False
+    bench.look()
+    assert (bench.on, bench.acts[-1][0] < 40) == (False, True)
+    bench.readable = True
+    bench.run(2)
+    assert (bench.state.phase, bench.steps[-2:]) == ("off", ["failed on went_off", "refused on min_rest"])
+    bench.run(62)
+    assert bench.on
+
+
 def test_somebody_else_is_switched_off_twice_and_then_left_alone() -> None:
     bench = Bench()
     bench.run(2)

@@ -220,8 +220,8 @@ async def test_a_refresh_reads_a_unit_that_was_dark_as_soon_as_it_answers() -> N
 async def serve(wire: PtyWire, word: int) -> None:
     """Unit 1 with one register."""
     while True:
-        await wire.read(8)
-        body = bytes((1, 3, 2, 0, word))
+        request = await wire.read(8)
+        body = request[:-2] if request[1] == 8 else bytes((1, 3, 2, 0, word))
         wire.write(body + FramerRTU.compute_CRC(body).to_bytes(2, "big"))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drivers.api import Heard, Subscribed
+from drivers.api import Heard, Request, Subscribed, Value
 from drivers.errors import BadFrame, DriverError, LinkDown, NoAnswer, Refused
 from drivers.modbus.driver import Address, Limits, Point, open_device
 from drivers.transport.line import Line
@@ -253,6 +253,21 @@ async def test_a_refresh_goes_between_the_requests_of_a_round_after_the_writes()
         assert told == ["read a"]
         await clock.advance(1)
         assert told == ["read a", "write p", "read p", "read b"]
+
+
+async def test_who_asks_for_readings_without_end_starves_nobody() -> None:
+    clock = ManualClock()
+    meter, relay = ScriptedDevice(clock, takes_s=0.1), ScriptedDevice(clock, takes_s=0.1)
+    devices = [Polled("meter", meter, {"a": 1.0, "b": 1.0}), Polled("relay", relay, {"p": 1.0, "q": 1.0})]
+    async with running(clock, devices) as bench:
+
+        def once_more(request: Request) -> tuple[Value, ...]:
+            bench.worker.refresh("relay", ("p", "q"))
+            return (1.0,)
+
+        relay.answer = once_more
+        await clock.advance(10)
+        assert len(meter.asked) >= 10
 
 
 async def test_a_refresh_that_meets_silence_marks_its_points_and_no_more() -> None:
