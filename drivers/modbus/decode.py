@@ -16,6 +16,8 @@ _READ_REGISTERS = (3, 4)
 _WRITE_ONE = (5, 6)
 _WRITE_MANY = (15, 16)
 _SHORTEST = 4
+_LONGEST = 256
+"""Modbus over serial line 1.02, 2.5.1: no frame is longer; without this a long recording is copied for each byte."""
 _REQUEST = 8
 _ERROR = 5
 
@@ -90,7 +92,7 @@ def describe_stream(data: bytes) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     junk_from = at = 0
     while at < len(data):
-        size = next((s for s in _candidates(data[at:]) if crc_ok(data[at : at + s])), 0)
+        size = next((s for s in _candidates(data[at : at + _LONGEST]) if crc_ok(data[at : at + s])), 0)
         if not size:
             at += 1
             continue

@@ -125,12 +125,17 @@ def _orders(device: LoadedDevice, metric: str, raw: Value) -> list[dict[str, Any
 
 def _note(device: LoadedDevice, metric: str, mark: str, orders: list[dict[str, Any]]) -> str:
     """Why a value does not count, for people, and which order of words and bytes would make it count."""
-    if mark == Mark.OUT_OF_RANGE:
-        rule = device.rules[metric]
-        text = f"outside {rule.low:g} to {rule.high:g}: word order, scale or range wrong?"
-        better = [f"{o['order']} ({o['value']:g})" for o in orders if o["plausible"] and not o["in_profile"]]
-        return f"{text} Plausible would be {' or '.join(better)}" if better else text
-    return "the device says that it has no value" if mark == Mark.FAULT else ""
+    rule = device.rules[metric]
+    no_value = "the device says that it has no value"
+    text = {Mark.OUT_OF_RANGE: f"outside {rule.low:g} to {rule.high:g}: word order, scale or range wrong?"}.get(
+        Mark(mark), no_value if mark == Mark.FAULT else ""
+    )
+    better = [f"{o['order']} ({o['value']:g})" for o in orders if o["plausible"] and not o["in_profile"]]
+    if not text or not better:
+        return text
+    if text == no_value:  # a number next to nothing is what a float in the wrong order looks like
+        text = "no value, or the wrong word order?"
+    return f"{text} Plausible would be {' or '.join(better)}"
 
 
 def _plain(exchange: Exchange) -> dict[str, Any]:

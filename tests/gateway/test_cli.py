@@ -175,7 +175,7 @@ def test_probe_shows_value_beside_raw_bytes_and_names_silence(tmp_path: Path) ->
         site.write_text(site.read_text().replace("profile: eastron_sdm630", "profile: swapped"))
         wrong = json.loads(sitegate("probe", str(site), "main", "--json").stdout)
         (frequency,) = [v for e in wrong["exchanges"] for v in e["values"] if v["metric"] == "frequency_hz"]
-        assert frequency["mark"] == "T"
+        assert frequency["mark"] == "D"  # in the wrong order it is next to nothing
         assert "Plausible would be ABCD (5" in frequency["note"]
         gone = sitegate("probe", str(site), "gone")
         assert gone.returncode == 1
