@@ -30,8 +30,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
 
 
 def say(text: str) -> None:
-    """Print a sentence."""
-    print(text)  # noqa: T201
+    """Print a sentence at once: who reads a pipe of a long-running command should not wait for its end."""
+    print(text, flush=True)  # noqa: T201
 
 
 def complain(text: object) -> None:
