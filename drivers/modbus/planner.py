@@ -75,7 +75,8 @@ class Planner:
         turnaround_s = median(self._measured)
         if not self._turnaround_s / _NOTABLE <= turnaround_s <= self._turnaround_s * _NOTABLE:
             self._turnaround_s = turnaround_s
-            self.revision += 1
+            if self._char_s:  # where bytes cost nothing the fewest requests are best, whatever one costs
+                self.revision += 1
 
     def refused(self, block: Block) -> None:
         """Note that the unit called something in this block illegal."""

@@ -234,3 +234,19 @@ def test_the_turnaround_is_measured_and_changes_the_plan_rarely() -> None:
     assert planner.revision == 1
     assert planner.prices.request_s == pytest.approx(0.0165 + 0.06)
     assert len(planner.blocks(list(points))) == 1
+
+
+def test_where_bytes_cost_nothing_the_turnaround_changes_no_plan() -> None:
+    """Over Modbus TCP it swings by itself, and each new plan costs more than many requests."""
+    near, _ = pair()
+    line = Line(near, kind="tcp", framing="modbus_tcp")
+    points = holding((0, 2), (22, 2))
+    planner = Planner(line, points, Limits(max_gap=20), lambda: 0.0)
+    before = planner.blocks(list(points))
+    for turnaround_s in (0.0002, 0.0004, 0.05, 0.0003):
+        for _ in range(15):
+            line.last_reply_s = turnaround_s
+            planner.given(Block("holding", 0, 2, ("p0",)), 9)
+        assert planner.prices.request_s == pytest.approx(turnaround_s)
+        assert planner.blocks(list(points)) == before
+    assert planner.revision == 0
