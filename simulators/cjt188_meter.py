@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from drivers.cjt188 import codec
 from drivers.cjt188.codec import CURRENT_DATA, Decoder, Frame
 from drivers.cjt188.metering import METER_TYPES, FieldName, Limits, Point, encode
 from gateway.config.profile import PointRule
+from simulators.meter_ear import MeterEar
 from simulators.roles import Reader
 from simulators.scaling import to_raw
 
@@ -68,25 +69,6 @@ class Cjt188Meter:
         return encode(self._limits.fields, shown, self._limits, _VALVE_OPEN_BATTERY_GOOD)
 
 
-class Cjt188Ear:
-    """All CJ/T 188 meters of one line."""
-
-    def __init__(self, meters: list[Cjt188Meter]) -> None:
-        self._meters = meters
-        self._decoder = Decoder()
-
-    def hear(self, data: bytes, refuses: Callable[[], bool]) -> list[bytes]:
-        """Take bytes from the wire and return the replies of the meters that were asked."""
-        self._decoder.feed(data)
-        replies: list[bytes] = []
-        while (request := self._decoder.next_frame()) is not None:
-            for meter in self._meters:
-                if meter.hears(request):
-                    reply = meter.refuse(request) if refuses() else meter.answer(request)
-                    if reply is not None:
-                        replies.append(codec.encode(reply, preamble=2))
-        return replies
-
-    def forget(self) -> None:
-        """The line fell silent."""
-        self._decoder.clear()
+def cjt188_ear(meters: Sequence[Cjt188Meter]) -> MeterEar[Frame]:
+    """Listen for all CJ/T 188 meters of one line."""
+    return MeterEar(meters, Decoder(), codec.encode, preamble=2)

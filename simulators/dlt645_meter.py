@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 from drivers.dlt645 import codec
 from drivers.dlt645.codec import Decoder, Frame
 from drivers.dlt645.items import Field, Item, find_item
 from gateway.config.profile import PointRule
+from simulators.meter_ear import MeterEar
 from simulators.roles import Reader
 from simulators.scaling import to_raw
 
@@ -146,25 +147,6 @@ class Dlt645Meter:
             return field.encode(None)
 
 
-class Dlt645Ear:
-    """All DL/T 645 meters of one line."""
-
-    def __init__(self, meters: list[Dlt645Meter]) -> None:
-        self._meters = meters
-        self._decoder = Decoder()
-
-    def hear(self, data: bytes, refuses: Callable[[], bool]) -> list[bytes]:
-        """Take bytes from the wire and return the replies of the meters that were asked."""
-        self._decoder.feed(data)
-        replies: list[bytes] = []
-        while (request := self._decoder.next_frame()) is not None:
-            for meter in self._meters:
-                if meter.hears(request):
-                    reply = meter.refuse(request) if refuses() else meter.answer(request)
-                    if reply is not None:
-                        replies.append(codec.encode(reply, preamble=1))
-        return replies
-
-    def forget(self) -> None:
-        """The line fell silent."""
-        self._decoder.clear()
+def dlt645_ear(meters: Sequence[Dlt645Meter]) -> MeterEar[Frame]:
+    """Listen for all DL/T 645 meters of one line."""
+    return MeterEar(meters, Decoder(), codec.encode, preamble=1)

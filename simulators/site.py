@@ -15,8 +15,8 @@ from gateway.config.loader import LoadedDevice, LoadedSite
 from gateway.config.site import Hj212ServerLink, HttpLink, MqttLink, SerialLink, TcpLink
 from simulators.bus import Bus, Ear
 from simulators.chance import stream
-from simulators.cjt188_meter import Cjt188Ear, Cjt188Meter
-from simulators.dlt645_meter import Dlt645Ear, Dlt645Meter
+from simulators.cjt188_meter import Cjt188Meter, cjt188_ear
+from simulators.dlt645_meter import Dlt645Meter, dlt645_ear
 from simulators.errors import SimulatorError
 from simulators.faults import NOISY_LINE, WireFaults
 from simulators.hj212_station import Hj212Station
@@ -168,14 +168,14 @@ def _serial_ears(devices: list[LoadedDevice], readers: dict[str, Reader], output
         if d.profile.driver == "dlt645"
     ]
     if meters:
-        ears.append(Dlt645Ear(meters))
+        ears.append(dlt645_ear(meters))
     others = [
         Cjt188Meter(d.address, d.points, d.profile.limits, d.rules, readers[d.name])
         for d in devices
         if d.profile.driver == "cjt188"
     ]
     if others:
-        ears.append(Cjt188Ear(others))
+        ears.append(cjt188_ear(others))
     if asked := [instrument for instrument in instruments_of(devices, readers) if instrument.request]:
         ears.append(TextEar(asked))
     return ears

@@ -19,7 +19,7 @@ from gateway.config.profiles import engineering_value, find_profile, list_profil
 from gateway.vocabulary import METRICS, Domain
 from simulators.bus import Bus
 from simulators.chance import stream
-from simulators.dlt645_meter import Dlt645Ear, Dlt645Meter
+from simulators.dlt645_meter import Dlt645Meter, dlt645_ear
 from simulators.faults import Chunk, FaultRates, WireFaults
 from simulators.modbus_device import TABLES, ModbusDevice, RtuEar, TcpEar, crc16
 from simulators.mqtt_node import nodes_of
@@ -280,7 +280,7 @@ def test_a_long_item_comes_in_parts(max_data: int) -> None:
 
 def test_two_meters_on_one_line(world: World) -> None:
     other = Dlt645Meter("000020260002", {}, reader("m", "main", lambda: world))
-    ear = Dlt645Ear([meter(world), other])
+    ear = dlt645_ear([meter(world), other])
     wire = codec.encode(codec.read_request(ADDRESS, "02800002")) + codec.encode(
         codec.read_request("000020260002", "02800002")
     )

@@ -16,8 +16,8 @@ from drivers.errors import NoAnswer
 from gateway.config.loader import LoadedSite, load_site
 from gateway.config.profiles import find_profile
 from simulators.bus import Bus
-from simulators.cjt188_meter import Cjt188Ear, Cjt188Meter
-from simulators.dlt645_meter import Dlt645Ear, Dlt645Meter
+from simulators.cjt188_meter import Cjt188Meter, cjt188_ear
+from simulators.dlt645_meter import Dlt645Meter, dlt645_ear
 from simulators.roles import reader
 from simulators.site import simulated_site
 from tests.support.clock import ManualClock
@@ -105,7 +105,7 @@ def test_the_simulated_meter_keeps_its_valve_and_its_peace() -> None:
 
 def test_a_frame_of_another_protocol_is_no_beginning_of_ours() -> None:
     meter_645 = Dlt645Meter("000000123410", {}, lambda: {"frequency_hz": 50.0})
-    bus = Bus([Cjt188Ear([water_meter()]), Dlt645Ear([meter_645])])
+    bus = Bus([cjt188_ear([water_meter()]), dlt645_ear([meter_645])])
     # to a CJ/T 188 ear this begins a frame of type 10 with 53 bytes of data
     assert len(bus.hear(dlt645.encode(dlt645.read_request("000000123410", "02800002"), 0))) == 1
     [reply] = bus.hear(codec.encode(codec.read_request(0x10, "00000000000012", "901F", 0)))
